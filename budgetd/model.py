@@ -1,0 +1,460 @@
+"""The words that every other file speaks in: frozen values, no behaviour beyond what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+from budgetd.period import Period
+
+# The report writes null for the default workspace when it is grouped by workspace.
+# Inside budgetd it has an id of its own, so that it can never be taken for "not grouped" (None).
+DEFAULT_WORKSPACE = "default"
+DEFAULT_WORKSPACE_NAME = "Default"
+
+MATCHABLE = (
+    "workspace",
+    "group",
+    "model",
+    "cost_type",
+    "token_type",
+    "service_tier",
+    "context_window",
+    "inference_geo",
+    "speed",
+    "description",
+)
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info, 1 for warning, 2 for critical."""
+        return list(Severity).index(self)
+
+
+class Basis(StrEnum):
+    """Where a figure comes from."""
+
+    BILLED = "billed"
+    ESTIMATED = "estimated"
+    MIXED = "mixed"
+
+
+# --- spend -----------------------------------------------------------------------------------
+
+
+class Dimensions(NamedTuple):
+    """What a cost line is about. None: the report did not say; `DEFAULT_WORKSPACE`: the default workspace."""
+
+    workspace: str | None = None
+    description: str | None = None
+    cost_type: str | None = None
+    model: str | None = None
+    token_type: str | None = None
+    service_tier: str | None = None
+    context_window: str | None = None
+    inference_geo: str | None = None
+    speed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostDay:
+    """All cost lines of one UTC day: exact dollars by dimensions. It replaces what was known of that day."""
+
+    day: date
+    lines: Mapping[Dimensions, Decimal]
+    basis: Basis = Basis.BILLED
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One whole, consistent reading of a source: all pages, or it does not exist.
+
+    `start` and `end` are the half-open range of UTC days that it covers; `days` holds those whose content may have
+    changed since the last reading, the other days of the range are as they were.
+    `through` is the instant up to which the source is complete. `remarks` are oddities for the operator.
+    """
+
+    source: str
+    start: date
+    end: date
+    days: tuple[CostDay, ...]
+    through: datetime
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """The organisation that the admin key belongs to."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace: the id is its identity, the name may change and need not be unique."""
+
+    id: str
+    name: str
+    archived_at: datetime | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Failure(StrEnum):
+    """Why a source gave nothing."""
+
+    UNREACHABLE = "unreachable"  # no connection, TLS, DNS, timeout
+    UNAVAILABLE = "unavailable"  # the service answered that it cannot now (429, 5xx)
+    REFUSED = "refused"  # the key is wrong, expired or without the right (401, 403)
+    REJECTED = "rejected"  # the request is wrong (400, 404, redirect)
+    UNREADABLE = "unreadable"  # an answer that cannot be trusted
+
+
+class SourceError(Exception):
+    """A source could not be read; nothing that was known changes.
+
+    `retry_after` is in seconds, from the service's own word.
+    """
+
+    def __init__(
+        self,
+        failure: Failure,
+        message: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.message = message
+        self.status = status
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+# --- findings --------------------------------------------------------------------------------
+
+# ((dimension, value), ...) in the order of the rule's `for_each`; () is everything that the rule matches.
+Scope = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a spike was measured against: in words, and the baseline in dollars."""
+
+    against: str
+    baseline: Decimal
+    factor: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule says: this much, of this limit, in this scope and period.
+
+    `limit` is what 100 % means, in dollars. `reached` are the steps (shares of the limit) at or below the amount,
+    lowest first. `complete`: every day of the period up to the data's end is known; without that the amount
+    is a lower bound, good for opening an incident, not for ending one.
+    """
+
+    rule: str
+    scope: Scope
+    period: Period
+    amount: Decimal
+    limit: Decimal
+    reached: tuple[Decimal, ...]
+    complete: bool = True
+    basis: Basis = Basis.BILLED
+    comparison: Comparison | None = None
+
+
+# --- incidents and notices -------------------------------------------------------------------
+
+
+class State(StrEnum):
+    """Of an incident. DOUBTFUL: one complete poll was below the margin, a second one resolves it."""
+
+    OPEN = "open"
+    DOUBTFUL = "doubtful"
+    RESOLVED = "resolved"
+
+
+class Reason(StrEnum):
+    """Why people are told something, or are not."""
+
+    # said
+    STEP_REACHED = "step_reached"
+    BASELINE = "baseline"
+    LATE = "late"
+    LIMIT_LOWERED = "limit_lowered"
+    RESTATED = "restated"
+    PERIOD_OVER = "period_over"
+    LIMIT_RAISED = "limit_raised"
+    RULE_REMOVED = "rule_removed"
+    WORKSPACE_ARCHIVED = "workspace_archived"
+    BY_HAND = "by_hand"
+    BLIND = "blind"
+    REFUSED = "refused"
+    RECOVERED = "recovered"
+    UNDELIVERABLE = "undeliverable"
+    RELOAD_FAILED = "reload_failed"
+    TEST = "test"
+    # not said
+    ALREADY_ANNOUNCED = "already_announced"
+    BELOW_FIRST_STEP = "below_first_step"
+    WITHIN_MARGIN = "within_margin"
+    SECOND_POLL_AWAITED = "second_poll_awaited"
+    INCOMPLETE_DATA = "incomplete_data"
+    LIMIT_RAISED_STILL_OVER = "limit_raised_still_over"
+    OVER = "over"
+
+
+class Kind(StrEnum):
+    """What a notice does to those who get it."""
+
+    TRIGGER = "trigger"
+    RESOLVE = "resolve"
+    INFORM = "inform"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A limit's story in one (organisation, rule, scope, period). The id is made of those four and nothing else.
+
+    `announced` are the steps people were told of, lowest first, those skipped included; `severity` the highest that
+    was told. `amount` and `limit` (dollars) are the last that were seen with complete data.
+    `sequence` counts its notices. `held` says why the last evaluation said nothing.
+    """
+
+    id: str
+    rule: str
+    scope: Scope
+    period: Period
+    state: State
+    announced: tuple[Decimal, ...]
+    severity: Severity
+    amount: Decimal
+    limit: Decimal
+    opened_at: datetime
+    changed_at: datetime
+    sequence: int = 0
+    resolved: Reason | None = None
+    held: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """A part of the amount: dollars by model and token type (or cost type where there is no model)."""
+
+    model: str | None
+    token_type: str | None
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One value of a scope as people know it: dimension `workspace`, id `wrkspc_...`, name `Research`."""
+
+    dimension: str
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a message can say of a notice; kept with it, so that a late or repeated message says the same.
+
+    Amounts are dollars. `text` carries what has no figures (blind, undeliverable, a test message); then `period`,
+    `amount` and `limit` are None.
+    """
+
+    organisation: str
+    rule: str
+    rule_type: str
+    scope: tuple[Label, ...] = ()
+    period: Period | None = None
+    period_kind: str = ""
+    amount: Decimal | None = None
+    limit: Decimal | None = None
+    step: Decimal | None = None
+    skipped: tuple[Decimal, ...] = ()
+    complete: bool = True
+    basis: Basis = Basis.BILLED
+    data_through: datetime | None = None
+    comparison: Comparison | None = None
+    contributors: tuple[Contributor, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something people must be told of an incident, with a reason. `id` is the idempotency key of every attempt."""
+
+    id: str
+    incident: str
+    sequence: int
+    kind: Kind
+    reason: Reason
+    severity: Severity
+    created_at: datetime
+    facts: Facts
+
+
+# --- deliveries ------------------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """What became of one attempt to send."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"  # not now: refused connection, 5xx, timeout before the request left
+    RATE_LIMITED = "rate_limited"  # not before `after`
+    REJECTED = "rejected"  # this message is not acceptable (400, too long)
+    UNAUTHORISED = "unauthorised"  # the credential is wrong (401, 403)
+    GONE = "gone"  # the destination is no more (404, 410)
+    UNKNOWN = "unknown"  # it may have arrived: a timeout or a crash after the request left
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    GIVEN_UP = "given_up"
+
+
+class Face(StrEnum):
+    """How richly a delivery is rendered; a rejected one is tried again one level simpler."""
+
+    RICH = "rich"
+    PLAIN = "plain"
+    MINIMAL = "minimal"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Notices on their way to one channel as one message; `id` is the same on every attempt.
+
+    `page`: it wakes somebody, so it is retried faster and has a shorter deadline.
+    """
+
+    id: str
+    channel: str
+    notices: tuple[Notice, ...]
+    created_at: datetime
+    next_attempt_at: datetime
+    page: bool = False
+    face: Face = Face.RICH
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The result of one attempt. `after` (seconds) is the service's own word on when to come back."""
+
+    outcome: Outcome
+    detail: str = ""
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt of a delivery as it is kept. `outcome` None: it was under way when the process ended."""
+
+    delivery: str
+    number: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    detail: str = ""
+
+
+# --- what survives beside incidents ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """What is remembered of a rule between evaluations.
+
+    `since`: how far the data reached when it was first evaluated (its baseline); what was over before is not news.
+    `through`: how far the data reached at its last evaluation.
+    """
+
+    rule: str
+    since: datetime
+    through: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a source is doing. `failing_since` None: the last reading was good."""
+
+    source: str
+    last_good: datetime | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    failure: Failure | None = None
+    message: str = ""
+    announced: Severity | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A notice that need not go out in that delivery any more: a newer one of its incident does."""
+
+    delivery: str
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one evaluation changes; it is committed whole or not at all."""
+
+    at: datetime
+    organisation: Organisation | None = None
+    workspaces: tuple[Workspace, ...] = ()
+    source: str = ""
+    cost_days: tuple[CostDay, ...] = ()
+    through: datetime | None = None
+    incidents: tuple[Incident, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    superseded: tuple[Superseded, ...] = ()
+    rules: tuple[RuleState, ...] = ()
+    forgotten_rules: tuple[str, ...] = ()
+    health: tuple[Health, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called now."""
+
+    organisation: Organisation
+    workspaces: Mapping[str, Workspace] = field(default_factory=dict)
+
+    def workspace(self, id: str) -> str:
+        """The workspace's current name, or its id when nobody told us."""
+        known = self.workspaces.get(id)
+        if known is not None:
+            return known.name
+        return DEFAULT_WORKSPACE_NAME if id == DEFAULT_WORKSPACE else id
+
+
+def identity(prefix: str, *parts: object) -> str:
+    """A stable id made of the parts. They are joined as JSON, so that no two lists of parts read alike."""
+    text = json.dumps([str(part) for part in parts], ensure_ascii=True, separators=(",", ":"))
+    return f"{prefix}_{hashlib.blake2b(text.encode(), digest_size=10).hexdigest()}"
