@@ -212,7 +212,7 @@ class Reason(StrEnum):
     UNDELIVERABLE = "undeliverable"
     RELOAD_FAILED = "reload_failed"
     TEST = "test"
-    # not said
+    # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"
     WITHIN_MARGIN = "within_margin"
@@ -390,12 +390,13 @@ class RuleState:
     """What is remembered of a rule between evaluations.
 
     `since`: how far the data reached when it was first evaluated (its baseline); what was over before is not news.
-    `through`: how far the data reached at its last evaluation.
+    `through`: how far the data reached at its last evaluation. `stakes`: the figures it was evaluated with.
     """
 
     rule: str
     since: datetime
     through: datetime
+    stakes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ instead of rounding; the few quotients that cannot be exact (a mean, a share) sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import (
     ROUND_DOWN,
     ROUND_HALF_EVEN,
@@ -18,6 +18,7 @@ from decimal import (
     InvalidOperation,
     Overflow,
 )
+from itertools import repeat
 
 ZERO = Decimal(0)
 CENT = Decimal("0.01")
@@ -30,8 +31,10 @@ _QUOTIENT_STEP = Decimal("1e-18")
 # ASCII digits only: Decimal itself would take "1_000", " 12 ", Arabic digits, "1E+999999999" and "NaN".
 # The report has shown up to 14 decimals; exponent forms were seen in other clients' fixtures.
 _CENTS = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
+_MANY_PLAIN_CENTS = re.compile(r"(?:-?+[0-9]{1,15}+(?:\.[0-9]{1,20}+)?+\n)*+", re.ASCII)
 _MAX_CENTS = Decimal(10) ** 15
 _MIN_EXPONENT = -24
+_CENTS_EXPONENT = Decimal(-2)
 
 
 def dollars_from_cents(text: str) -> Decimal:
@@ -47,6 +50,16 @@ def dollars_from_cents(text: str) -> Decimal:
     if not isinstance(exponent, int) or exponent < _MIN_EXPONENT or abs(cents) >= _MAX_CENTS:
         raise ValueError(f"amount of cents out of range: {text[:40]!r}")
     return EXACT.scaleb(cents, -2)
+
+
+def dollars_from_plain_cents(texts: Sequence[str]) -> list[Decimal]:
+    """`dollars_from_cents` of each text, for many at once at a fraction of the cost.
+
+    Raises ValueError when any of them has an exponent, or is no amount at all; then look at them one by one.
+    """
+    if _MANY_PLAIN_CENTS.fullmatch("".join(f"{text}\n" for text in texts)) is None:
+        raise ValueError("not all of them are plain decimal amounts of cents")
+    return list(map(EXACT.scaleb, map(Decimal, texts), repeat(_CENTS_EXPONENT)))
 
 
 def total(amounts: Iterable[Decimal]) -> Decimal:

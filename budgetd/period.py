@@ -84,6 +84,10 @@ class Calendar:
         first, following = self._bounds(day)
         return Period(midnight(first), midnight(following))
 
+    def owns(self, period: Period) -> bool:
+        """Whether the period is one of this calendar's."""
+        return self.holding(day_before(period.end)) == period
+
     def _bounds(self, day: date) -> tuple[date, date]:
         if self.kind == "day":
             return day, day + DAY

@@ -26,7 +26,15 @@ from budgetd.model import (
 
 
 class StoreError(Exception):
-    """The state cannot be used; the message says what is wrong and what to do, in one line."""
+    """The state cannot be used; the message says what is wrong and what to do, in one line.
+
+    `transient`: nothing was written, and the same call may succeed later in this process (locked, no space left).
+    Otherwise the instance is of no use any more: end the process, and let a new one find out what can be saved.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +63,10 @@ class DeliveryRecord:
     attempts: tuple[Attempt, ...]
 
 
-class Store(Protocol):
-    """The state of one organisation. One process writes; every method is one transaction.
+class StateReader(Protocol):
+    """The part of the port that only reads; it is also served beside a running daemon, and without one.
 
-    All reads and writes are of the organisation that is pinned; before the first `commit` with an organisation
-    there is none, and reads are empty. Raises StoreError, after which the instance must not be used again.
+    All reads are of the organisation that is pinned. Every method raises StoreError.
     """
 
     def recall(self) -> Memory:
@@ -72,6 +79,35 @@ class Store(Protocol):
 
     def cost_days(self, start: date, end: date) -> Iterator[CostDay]:
         """The kept days in [start, end), oldest first."""
+        ...
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """Every kept incident, the last changed first."""
+        ...
+
+    def notices(self, incident: str) -> tuple[Notice, ...]:
+        """An incident's notices in the order of their sequence."""
+        ...
+
+    def deliveries(self, notice: str | None = None, limit: int = 100) -> tuple[DeliveryRecord, ...]:
+        """The deliveries that carry the notice (None: all), the newest first."""
+        ...
+
+    def close(self) -> None:
+        """End cleanly."""
+        ...
+
+
+class Store(StateReader, Protocol):
+    """The state of one organisation. One process writes; every method is one transaction, usable from any thread.
+
+    The first `commit` with an organisation pins it; from then on another one is refused. What was committed before
+    belongs to the one that is pinned. Every method raises StoreError; see there for when to go on.
+    """
+
+    @property
+    def recovered_from(self) -> str | None:
+        """What happened to the state before this start, in one sentence; None when it is as it was left."""
         ...
 
     def commit(self, changes: Changes) -> None:
@@ -111,18 +147,6 @@ class Store(Protocol):
         """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many there were."""
         ...
 
-    def incidents(self) -> tuple[Incident, ...]:
-        """Every kept incident, the last changed first."""
-        ...
-
-    def notices(self, incident: str) -> tuple[Notice, ...]:
-        """An incident's notices in the order of their sequence."""
-        ...
-
-    def deliveries(self, notice: str | None = None, limit: int = 100) -> tuple[DeliveryRecord, ...]:
-        """The deliveries that carry the notice (None: all), the newest first."""
-        ...
-
     def prune(self, now: datetime) -> None:
         """Drop what nobody needs any more (retention) and give the space back."""
         ...
@@ -131,9 +155,5 @@ class Store(Protocol):
         """Make today's backup unless it is there already."""
         ...
 
-    def close(self) -> None:
-        """End cleanly."""
-        ...
 
-
-__all__ = ["DeliveryRecord", "Memory", "Outcome", "Store", "StoreError"]
+__all__ = ["DeliveryRecord", "Memory", "StateReader", "Store", "StoreError"]

@@ -1,0 +1,249 @@
+"""The straight line: what was read -> spend -> findings -> incidents, notices, deliveries -> one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from budgetd import blind, lifecycle, notices, routing
+from budgetd.lifecycle import Situation, Verdict
+from budgetd.model import (
+    Changes,
+    CostDay,
+    Health,
+    Incident,
+    Label,
+    Names,
+    Notice,
+    Organisation,
+    Reason,
+    Report,
+    RuleState,
+    Severity,
+    SourceError,
+    Workspace,
+)
+from budgetd.period import DAY
+from budgetd.routing import Addressed
+from budgetd.rulebook import Rulebook
+from budgetd.rules import Rule, current_period, evaluate, history_needed
+from budgetd.scope import Naming
+from budgetd.spend import Question, Spend, contributors
+from budgetd.store import Memory, Store
+
+# Before the first answer nobody knows whose key it is; what must be said meanwhile is kept under this name.
+UNKNOWN_ORGANISATION = Organisation("unknown", "the organisation")
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a poll brought: a report, or the error that took its place. Names are None when they were not read."""
+
+    source: str
+    report: Report | None = None
+    error: SourceError | None = None
+    organisation: Organisation | None = None
+    workspaces: tuple[Workspace, ...] | None = None
+
+
+class Evaluator:
+    """Turns observations and edits of the rules into commits. It reads and writes only the store."""
+
+    def __init__(self, store: Store, rulebook: Rulebook) -> None:
+        self.rulebook = rulebook
+        self._store = store
+        self._spend: Spend | None = None
+
+    def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
+        """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched."""
+        self.rulebook = rulebook
+        self._spend = None
+        return self._commit(Observation(source=""), now, judge=True)
+
+    def take(self, observation: Observation, now: datetime) -> Changes:
+        """Evaluate what a poll brought. A failed poll changes nothing but how long we have not seen."""
+        return self._commit(observation, now, judge=observation.report is not None)
+
+    def tell(self, about: Label, reason: Reason, severity: Severity, text: str, now: datetime) -> Changes | None:
+        """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
+
+        A label of a channel leaves that channel out: it is the one that does not take messages.
+        """
+        memory = self._store.recall()
+        naming = self._naming(memory, Observation(source=""))
+        organisation = naming.names.organisation
+        incident, notice = notices.of_operation(organisation.id, naming, about, reason, severity, text, now)
+        if self._store.notices(incident.id):
+            return None
+        channels = [name for name in self.rulebook.channels if name != about.name]
+        addressed = Addressed(notice, self._routed(notice, None, naming, incident))
+        made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
+        changes = Changes(at=now, organisation=organisation, incidents=(incident,), notices=(notice,), deliveries=made)
+        self._store.commit(changes)
+        return changes
+
+    def wanted_since(self, now: datetime) -> date | None:
+        """The first UTC day that the rules need and that is not known; None when the history is whole."""
+        known = self._store.known_days()
+        newest = now.date() - DAY * 2  # yesterday may not be out yet
+        oldest = newest - DAY * history_needed(self.rulebook.rules)
+        missing = (oldest + DAY * n for n in range((newest - oldest).days + 1))
+        return next((day for day in missing if day not in known), None)
+
+    # --- one evaluation ------------------------------------------------------------------------
+
+    def _commit(self, observation: Observation, now: datetime, *, judge: bool) -> Changes:
+        try:
+            changes = self._evaluate(observation, now, judge=judge)
+            self._store.commit(changes)
+        except BaseException:
+            # What was added up may hold days that were not kept: begin anew from what is.
+            self._spend = None
+            raise
+        return changes
+
+    def _evaluate(self, observation: Observation, now: datetime, *, judge: bool) -> Changes:
+        memory = self._store.recall()
+        naming = self._naming(memory, observation)
+        spend = self._indexed(naming, memory)
+        changed = _take_days(spend, observation.report)
+        verdict, states = Verdict(), tuple[RuleState, ...]()
+        if judge:
+            situation = self._situation(naming, spend, memory, polled=observation.report is not None)
+            findings = evaluate(self.rulebook.rules, spend, memory.rules, memory.incidents.values(), changed)
+            verdict = lifecycle.step(situation, memory.incidents, findings, now)
+            states = self._rule_states(spend, memory)
+        sight = self._look(observation, memory, naming, now)
+        made = self._notices(verdict, spend, naming, observation.report, now)
+        incidents = list(verdict.incidents)
+        if sight is not None and sight.decision is not None:
+            incidents.append(sight.decision.incident)
+            made.append(notices.of_blindness(sight.decision, sight.health, naming, now))
+        by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
+        rules = self._rules_by_id()
+        addressed = [
+            Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
+            for notice in made
+        ]
+        sent = routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
+        return Changes(
+            at=now,
+            organisation=naming.names.organisation,
+            workspaces=observation.workspaces or (),
+            source=observation.source,
+            cost_days=observation.report.days if observation.report is not None else (),
+            through=spend.through,
+            incidents=tuple(incidents),
+            notices=tuple(made),
+            deliveries=sent,
+            superseded=routing.superseded(sent, memory.outbox),
+            rules=states,
+            forgotten_rules=tuple(rule for rule in memory.rules if rule not in rules) if judge else (),
+            health=(sight.health,) if sight is not None else (),
+        )
+
+    def _naming(self, memory: Memory, observation: Observation) -> Naming:
+        organisation = observation.organisation or memory.organisation or UNKNOWN_ORGANISATION
+        workspaces = dict(memory.workspaces)
+        workspaces.update((workspace.id, workspace) for workspace in observation.workspaces or ())
+        return Naming(Names(organisation, workspaces), self.rulebook.groups)
+
+    def _indexed(self, naming: Naming, memory: Memory) -> Spend:
+        """The index under the present meaning of names; rebuilt from the store when that changed."""
+        if self._spend is None or self._spend.naming != naming:
+            self._spend = Spend({rule.view() for rule in self.rulebook.rules}, naming)
+            needed = history_needed(self.rulebook.rules)
+            if memory.through is not None:
+                last = memory.through.date()
+                for day in self._store.cost_days(last - DAY * (needed + 31), last + DAY):
+                    self._spend.replace(day)
+                self._spend.through = memory.through
+        return self._spend
+
+    def _situation(self, naming: Naming, spend: Spend, memory: Memory, *, polled: bool) -> Situation:
+        rules = self._rules_by_id()
+        current = {id: current_period(rule, spend) for id, rule in rules.items()}
+        return Situation(
+            organisation=naming.names.organisation.id,
+            rules=rules,
+            names=naming.names,
+            current={id: period for id, period in current.items() if period is not None},
+            unseen=frozenset(id for id in rules if id not in memory.rules),
+            edited=frozenset(
+                id for id, rule in rules.items() if id in memory.rules and memory.rules[id].stakes != rule.stakes
+            ),
+            polled=polled,
+            default_severity=self.rulebook.default_severity,
+        )
+
+    def _rule_states(self, spend: Spend, memory: Memory) -> tuple[RuleState, ...]:
+        """The rules were evaluated, unless there was nothing to evaluate them on. Only those that changed."""
+        through = spend.through
+        if through is None or spend.latest() is None:
+            return ()
+        made = []
+        for rule in self.rulebook.rules:
+            before = memory.rules.get(rule.id)
+            after = RuleState(rule.id, before.since if before is not None else through, through, rule.stakes)
+            if after != before:
+                made.append(after)
+        return tuple(made)
+
+    def _look(self, observation: Observation, memory: Memory, naming: Naming, now: datetime) -> blind.Sight | None:
+        organisation = naming.names.organisation.id
+        health = memory.health.get(observation.source, Health(observation.source))
+        if observation.error is not None:
+            return blind.not_seen(health, organisation, observation.error, now)
+        if observation.report is not None:
+            return blind.seen(health, organisation, now)
+        return None
+
+    def _notices(
+        self, verdict: Verdict, spend: Spend, naming: Naming, report: Report | None, now: datetime
+    ) -> list[Notice]:
+        rules = self._rules_by_id()
+        asked = [(decision, notices.question(decision, rules)) for decision in verdict.decisions]
+        questions = {question for _, question in asked if question is not None}
+        parts = contributors(questions, spend, self._lines(questions, report)) if questions else {}
+        return [
+            notices.of_rule(
+                decision,
+                rules.get(decision.incident.rule),
+                naming,
+                parts[question] if question is not None else (),
+                spend.through,
+                now,
+            )
+            for decision, question in asked
+        ]
+
+    def _lines(self, questions: Iterable[Question], report: Report | None) -> Iterator[CostDay]:
+        """The cost lines of the questions' periods: the report's own days, the store's for the others."""
+        fresh = {day.day: day for day in report.days} if report is not None else {}
+        periods = [question[2] for question in questions]
+        start, end = min(p.start for p in periods).date(), max(p.end for p in periods).date()
+        yield from (day for day in fresh.values() if start <= day.day < end)
+        yield from (day for day in self._store.cost_days(start, end) if day.day not in fresh)
+
+    def _routed(self, notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> frozenset[str]:
+        """The channels that the routes name for the notice, and those that its rule adds."""
+        known = notices.labels(notice, rule, naming, incident)
+        named = {name for route in self.rulebook.routes if route.takes(known) for name in route.notify}
+        return frozenset(named) | frozenset(rule.notify or () if rule is not None else ())
+
+    def _rules_by_id(self) -> dict[str, Rule]:
+        return {rule.id: rule for rule in self.rulebook.rules}
+
+    def _pagers(self) -> frozenset[str]:
+        return frozenset(name for name, channel in self.rulebook.channels.items() if channel.page)
+
+
+def _take_days(spend: Spend, report: Report | None) -> frozenset[date]:
+    """Put the report's days into the index; the days on which that changed an amount."""
+    if report is None:
+        return frozenset()
+    changed = frozenset(day.day for day in report.days if spend.replace(day))
+    # A source that forgets what it had served takes nothing back.
+    spend.through = max(report.through, spend.through or report.through)
+    return changed

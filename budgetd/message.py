@@ -1,0 +1,310 @@
+"""Notice -> what a person reads: title and body, in three faces and for three kinds of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from budgetd import escaping, money, wording
+from budgetd.escaping import name, shorten
+from budgetd.model import Delivery, Face, Facts, Kind, Notice, Reason, Severity
+from budgetd.payload import COST_REPORT, payload
+
+BODY_LIMIT = 3000
+MINIMAL_LIMIT = 140
+MOST_LINES = 10
+MOST_CONTRIBUTORS = 5
+
+# What rendering can raise when a notice from the database is not what it should be.
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class Flavour(StrEnum):
+    """What kind of text a channel's body is. Titles are plain text in every flavour."""
+
+    TEXT = "text"
+    SLACK = "slack"
+    HTML = "html"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent to one channel. `id` is the delivery's, the same on every attempt; `data` is JSON-able.
+
+    `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
+    """
+
+    id: str
+    title: str
+    body: str
+    severity: Severity
+    kind: Kind
+    data: dict[str, Any]
+    flavour: Flavour = Flavour.TEXT
+    face: Face = Face.RICH
+    incident: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Lines that belong together; `aligned` ones need a font of fixed width."""
+
+    lines: tuple[str, ...]
+    aligned: bool = False
+
+
+def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -> Message:
+    """The delivery's notices as one message in its face. `now` only says how late it is. Pure."""
+    notices = sorted(delivery.notices, key=_worst_first)
+    several = len(notices) > 1
+    title = _batch_title(notices) if several else _late_prefix(notices[0], now) + wording.title(notices[0])
+    title = shorten(title, wording.TITLE_LIMIT)
+    message = Message(
+        id=delivery.id,
+        title=title,
+        body="",
+        severity=max((notice.severity for notice in notices), key=lambda severity: severity.rank),
+        kind=_kind(notices),
+        data=payload(delivery.id, notices, now, title),
+        flavour=flavour,
+        face=delivery.face,
+        incident="" if several else notices[0].incident,
+    )
+    if delivery.face is Face.MINIMAL:
+        return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))
+    blocks = _batch(notices, now) if several else _single(delivery, notices[0], now)
+    return replace(message, body=_join(blocks, flavour))
+
+
+def render_safely(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -> Message:
+    """`render`, one face simpler each time it breaks, and at last a plain line: an alert always goes out."""
+    faces = list(Face)
+    for face in faces[faces.index(delivery.face) :]:
+        try:
+            return render(replace(delivery, face=face), now, flavour)
+        except BROKEN:
+            continue
+    return _last_resort(delivery, flavour)
+
+
+def _last_resort(delivery: Delivery, flavour: Flavour) -> Message:
+    body = f"An alert could not be put into words. Its id is {delivery.id}; budgetd alerts shows it."
+    data = {"type": "budgetd.unreadable", "data": {"id": delivery.id, "title": body}}
+    title = "budgetd: an alert that could not be put into words"
+    text = _join([_Block((body,))], flavour)
+    return Message(delivery.id, title, text, Severity.CRITICAL, Kind.TRIGGER, data, flavour, Face.MINIMAL)
+
+
+def _worst_first(notice: Notice) -> tuple[int, Decimal, str]:
+    facts = notice.facts
+    over = money.ZERO if facts.amount is None or facts.limit is None else money.subtract(facts.amount, facts.limit)
+    return -notice.severity.rank, -over, notice.id
+
+
+def _kind(notices: Sequence[Notice]) -> Kind:
+    kinds = {notice.kind for notice in notices}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return Kind.TRIGGER if Kind.TRIGGER in kinds else Kind.INFORM
+
+
+# --- one notice --------------------------------------------------------------------------------
+
+
+def _late_prefix(notice: Notice, now: datetime) -> str:
+    return f"Late ({wording.ago(notice.created_at, now)}): " if wording.is_late(notice, now) else ""
+
+
+def _late_note(notice: Notice, now: datetime) -> str:
+    if not wording.is_late(notice, now):
+        return ""
+    decided = f"decided {wording.ago(notice.created_at, now)} ago, {wording.instant(notice.created_at)}"
+    return f"Late: {decided}; it could not be sent before."
+
+
+def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
+    facts = notice.facts
+    opening = _some(_late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
+    if delivery.face is Face.PLAIN:
+        return [_Block((*opening, *_key_lines(facts)))]
+    ids = f"Rule {name(facts.rule)}, incident {notice.incident}, alert {delivery.id}."
+    times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
+    footer = _some(ids if facts.rule else "", times, wording.how_to_silence(facts) if _can_be_silenced(notice) else "")
+    blocks = [
+        _Block(opening),
+        _Block(_figures(facts), aligned=True),
+        _Block(_drivers(facts), aligned=True),
+        _Block(_some(_data_line(facts), f"Cost report: {COST_REPORT}")),
+        _Block(footer),
+    ]
+    return [block for block in blocks if block.lines]
+
+
+def _can_be_silenced(notice: Notice) -> bool:
+    return notice.kind is Kind.TRIGGER and notice.facts.amount is not None
+
+
+def _key_lines(facts: Facts) -> tuple[str, ...]:
+    drivers = [_driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
+    top = f"Most of it: {' '.join(' '.join(drivers[0]).split())}" if drivers else ""
+    rule = f"Rule {name(facts.rule)}." if facts.rule else ""
+    return _some(_spent(facts), top, _data_line(facts), f"{rule} {COST_REPORT}".strip())
+
+
+def _spent(facts: Facts) -> str:
+    if facts.amount is None:
+        return ""
+    spent = f"Spent {wording.at_least(facts)}{money.dollars(facts.amount)}"
+    if facts.limit is None or facts.limit <= 0:
+        return spent
+    if facts.comparison is not None:
+        return f"{spent}, {wording.times_baseline(facts)}"
+    return f"{spent} of {money.dollars(facts.limit)} ({money.share(facts.amount, facts.limit)})"
+
+
+def _figures(facts: Facts) -> tuple[str, ...]:
+    rows = []
+    if facts.amount is not None:
+        rows.append(("Spent", _spent(facts).removeprefix("Spent ")))
+    if facts.comparison is not None and facts.limit is not None:
+        rows.append(("Limit", f"told from {money.dollars(facts.limit)} on"))
+    if facts.period is not None:
+        rows.append(("Period", f"{facts.period.name} (UTC days)"))
+    if rows and facts.organisation:
+        rows.append(("Account", name(facts.organisation)))
+    return _columns(rows)
+
+
+def _drivers(facts: Facts) -> tuple[str, ...]:
+    if facts.amount is None or not facts.contributors:
+        return ()
+    shown = facts.contributors[:MOST_CONTRIBUTORS]
+    rows = [_driver(part.model, part.token_type, part.amount, facts) for part in shown]
+    rest = money.subtract(facts.amount, money.total(part.amount for part in shown))
+    if money.cents_text(rest) not in ("0.00", "-0.00"):
+        rows.append(("everything else", "", money.dollars(rest), money.share(rest, facts.amount)))
+    return "Top contributors", *(f"  {line}" for line in _columns(rows, right=(2, 3)))
+
+
+def _driver(model: str | None, token_type: str | None, amount: Decimal, facts: Facts) -> tuple[str, str, str, str]:
+    what = (token_type or "").replace("_", " ").replace(".", " ")
+    share = money.share(amount, facts.amount) if facts.amount else ""
+    words = [name(word, 40) for word in (model, what) if word]
+    return words[0] if words else "other", words[1] if len(words) > 1 else "", money.dollars(amount), share
+
+
+def _data_line(facts: Facts) -> str:
+    if facts.data_through is None or facts.amount is None:
+        return ""
+    missing = "" if facts.complete else " Some days are missing, so the true figure may be higher."
+    through = f"Data through {wording.instant(facts.data_through)}, {wording.basis(facts)}."
+    return f"{through} {wording.NOT_INCLUDED}.{missing}"
+
+
+# --- several notices ---------------------------------------------------------------------------
+
+
+def _batch_title(notices: Sequence[Notice]) -> str:
+    count = len(notices)
+    reasons = {notice.reason for notice in notices}
+    if reasons == {Reason.BASELINE}:
+        return f"budgetd starts watching: {count:,} limits are already {_how_far(notices)}"
+    if reasons == {Reason.LATE}:
+        return f"Late report: {count:,} limits were reached while budgetd was not watching"
+    if _kind(notices) is Kind.RESOLVE:
+        return f"{count:,} budget alerts resolved, first: {wording.title(notices[0])}"
+    return f"{count:,} budget alerts, worst: {wording.title(notices[0])}"
+
+
+def _how_far(notices: Iterable[Notice]) -> str:
+    facts = [notice.facts for notice in notices]
+    over = all(fact.amount is not None and fact.limit is not None and fact.amount >= fact.limit for fact in facts)
+    return "over" if over else "past a step"
+
+
+def _batch(notices: Sequence[Notice], now: datetime) -> list[_Block]:
+    oldest = min(notices, key=lambda notice: notice.created_at)
+    listed = [f"- {wording.severity_word(notice)}: {wording.title(notice)}" for notice in notices[:MOST_LINES]]
+    left_out = len(notices) - len(listed)
+    if left_out:
+        listed.append(f"and {left_out:,} more; budgetd alerts lists them all.")
+    through = [notice.facts.data_through for notice in notices if notice.facts.data_through]
+    data = f"Data through {wording.instant(min(through))}. {wording.NOT_INCLUDED}." if through else ""
+    same = wording.why(notices[0]) if len({notice.reason for notice in notices}) == 1 else ""
+    general = same if notices[0].reason is not Reason.STEP_REACHED else ""
+    blocks = [
+        _Block(_some(_late_note(oldest, now), general)),
+        _Block(tuple(listed)),
+        _Block(_some(data, f"Cost report: {COST_REPORT}")),
+    ]
+    return [block for block in blocks if block.lines]
+
+
+def _minimal(notices: Sequence[Notice]) -> str:
+    """One line of printable ASCII, at most 140 characters."""
+    first = notices[0]
+    line = f"budgetd {wording.severity_word(first).upper()}: {wording.title(first, name_limit=24)}"
+    more = f" (+{len(notices) - 1:,} more)" if len(notices) > 1 else ""
+    line = escaping.for_ascii(line)
+    room = MINIMAL_LIMIT - len(more)
+    return (line if len(line) <= room else f"{line[: room - 3]}...") + more
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def _some(*lines: str) -> tuple[str, ...]:
+    return tuple(line for line in lines if line)
+
+
+def _columns(rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> tuple[str, ...]:
+    """The rows as lines with aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return tuple(
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _join(blocks: Sequence[_Block], flavour: Flavour) -> str:
+    """The blocks as one body within the limit; whole lines are left out from the end, and counted."""
+    escape = _ESCAPE[flavour]
+    room = BODY_LIMIT - 80
+    parts: list[str] = []
+    left_out = 0
+    for block in blocks:
+        kept: list[str] = []
+        for line in map(escape, block.lines):
+            if left_out or len(line) + 1 > room:
+                left_out += 1
+                continue
+            kept.append(line)
+            room -= len(line) + len("<br>\n")
+        if kept:
+            parts.append(_wrap(kept, block.aligned, flavour))
+            room -= len("<pre></pre>\n\n")
+    if left_out:
+        parts.append(_wrap([f"… and {left_out:,} more line{'s' if left_out > 1 else ''}"], False, flavour))
+    return ("\n" if flavour is Flavour.HTML else "\n\n").join(parts)
+
+
+_ESCAPE: dict[Flavour, Callable[[str], str]] = {
+    Flavour.TEXT: escaping.for_text,
+    Flavour.SLACK: escaping.for_slack,
+    Flavour.HTML: escaping.for_html,
+}
+
+
+def _wrap(lines: Sequence[str], aligned: bool, flavour: Flavour) -> str:
+    if flavour is Flavour.SLACK and aligned:
+        return "```\n" + "\n".join(lines) + "\n```"
+    if flavour is Flavour.HTML:
+        return "<pre>" + "\n".join(lines) + "</pre>" if aligned else "<p>" + "<br>\n".join(lines) + "</p>"
+    return "\n".join(lines)

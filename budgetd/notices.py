@@ -1,0 +1,143 @@
+"""Decisions become notices: the facts that a message will need, gathered once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from budgetd.lifecycle import Decision
+from budgetd.model import (
+    Basis,
+    Contributor,
+    Facts,
+    Health,
+    Incident,
+    Kind,
+    Label,
+    Notice,
+    Reason,
+    Severity,
+    State,
+    identity,
+)
+from budgetd.money import ZERO
+from budgetd.period import Period
+from budgetd.rules import Rule
+from budgetd.scope import Naming
+from budgetd.spend import Question
+
+# More would not be read; the message says how much the others come to.
+TOP_CONTRIBUTORS = 5
+
+
+def question(decision: Decision, rules: Mapping[str, Rule]) -> Question | None:
+    """What must be known of the cost lines to say what drives the amount; None where nothing does."""
+    finding, rule = decision.finding, rules.get(decision.incident.rule)
+    if finding is None or rule is None or decision.kind is Kind.RESOLVE:
+        return None
+    return (rule.view(), finding.scope, finding.period)
+
+
+def of_rule(
+    decision: Decision,
+    rule: Rule | None,
+    naming: Naming,
+    contributors: Sequence[Contributor],
+    through: datetime | None,
+    now: datetime,
+) -> Notice:
+    """The notice of a rule's incident. `rule` is None when the rule is gone."""
+    incident, finding = decision.incident, decision.finding
+    facts = Facts(
+        organisation=naming.names.organisation.name,
+        rule=incident.rule,
+        rule_type=rule.kind if rule is not None else "",
+        scope=naming.labels(incident.scope) or _selected(rule),
+        period=finding.period if finding is not None else incident.period,
+        period_kind=rule.calendar.kind if rule is not None else "",
+        amount=incident.amount,
+        limit=incident.limit,
+        step=decision.step,
+        skipped=decision.skipped,
+        complete=finding.complete if finding is not None else True,
+        basis=finding.basis if finding is not None else Basis.BILLED,
+        data_through=through,
+        comparison=finding.comparison if finding is not None else None,
+        contributors=tuple(contributors[:TOP_CONTRIBUTORS]),
+    )
+    return _notice(decision, facts, now)
+
+
+def of_blindness(decision: Decision, health: Health, naming: Naming, now: datetime) -> Notice:
+    """The notice that a source cannot be read, or can again. `health` is as it was when that was decided."""
+    label = Label("source", health.source, health.source.replace("_", " "))
+    facts = Facts(
+        organisation=naming.names.organisation.name,
+        rule=decision.incident.rule,
+        rule_type="blind",
+        scope=(label,),
+        period=Period(decision.incident.opened_at, now),
+        data_through=health.last_good,
+        text=health.message,
+    )
+    return _notice(decision, facts, now)
+
+
+def of_operation(
+    organisation: str, naming: Naming, about: Label, reason: Reason, severity: Severity, text: str, now: datetime
+) -> tuple[Incident, Notice]:
+    """A notice of budgetd's own doing: undeliverable, a failed reload, a test. The label's id makes it one of a kind."""
+    rule = f"budgetd:{reason.value}"
+    incident = Incident(
+        id=identity("inc", organisation, rule, about.id),
+        rule=rule,
+        scope=((about.dimension, about.id),),
+        period=Period(now, now),
+        state=State.RESOLVED,
+        announced=(),
+        severity=severity,
+        amount=ZERO,
+        limit=ZERO,
+        opened_at=now,
+        changed_at=now,
+        sequence=1,
+        resolved=reason,
+    )
+    facts = Facts(naming.names.organisation.name, rule, reason.value, scope=(about,), text=text)
+    return incident, _notice(Decision(incident, Kind.INFORM, reason, severity), facts, now)
+
+
+def labels(notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> dict[str, tuple[str, ...]]:
+    """All the texts that a route may know the notice by, under `severity`, `rule`, `type` and each dimension."""
+    known: dict[str, tuple[str, ...]] = {
+        "severity": (notice.severity.value,),
+        "rule": (notice.facts.rule,),
+        "type": (notice.facts.rule_type,),
+    }
+    if rule is not None:
+        known.update(rule.match.selection())
+    for dimension, value in incident.scope if incident is not None else ():
+        known[dimension] = naming.called(dimension, value)
+        if dimension == "workspace":
+            known["group"] = (*known.get("group", ()), *naming.groups_of(value))
+    return known
+
+
+def _selected(rule: Rule | None) -> tuple[Label, ...]:
+    """What an undivided rule is about, as its author wrote it."""
+    selection = rule.match.selection() if rule is not None else ()
+    return tuple(Label(dimension, pattern, pattern) for dimension, patterns in selection for pattern in patterns)
+
+
+def _notice(decision: Decision, facts: Facts, now: datetime) -> Notice:
+    incident = decision.incident
+    return Notice(
+        id=identity("evt", incident.id, incident.sequence),
+        incident=incident.id,
+        sequence=incident.sequence,
+        kind=decision.kind,
+        reason=decision.reason,
+        severity=decision.severity,
+        created_at=now,
+        facts=facts,
+    )

@@ -1,0 +1,155 @@
+"""The message as machines read it: the JSON object that webhooks carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+from budgetd import money
+from budgetd.escaping import name
+from budgetd.model import Contributor, Facts, Kind, Label, Notice, Reason
+from budgetd.wording import title
+
+COST_REPORT = "https://platform.claude.com/usage/cost"
+SCHEMA_VERSION = 1
+MOST_ALERTS = 100
+
+_ABOUT_BUDGETD = frozenset(
+    [Reason.BLIND, Reason.REFUSED, Reason.RECOVERED, Reason.UNDELIVERABLE, Reason.RELOAD_FAILED, Reason.TEST]
+)
+
+
+def payload(id: str, notices: Sequence[Notice], now: datetime, headline: str) -> dict[str, Any]:
+    """`type`, `timestamp` (when it was decided) and `data`; `data.id` is the same on every attempt.
+
+    Several notices become one event `budget.batch` with the first 100 in `alerts` and the number of the others.
+    Amounts are decimal strings in dollars.
+    """
+    first = notices[0]
+    if len(notices) == 1:
+        return {
+            "type": event_type(first),
+            "timestamp": _time(first.created_at),
+            "data": {"schema_version": SCHEMA_VERSION, "id": id, "sent_at": _time(now), **_alert(first)},
+        }
+    return {
+        "type": "budget.batch",
+        "timestamp": _time(max(notice.created_at for notice in notices)),
+        "data": {
+            "schema_version": SCHEMA_VERSION,
+            "id": id,
+            "sent_at": _time(now),
+            "severity": first.severity.value,
+            "title": headline,
+            "count": len(notices),
+            "alerts": [{"type": event_type(notice), **_alert(notice)} for notice in notices[:MOST_ALERTS]],
+            "omitted": max(0, len(notices) - MOST_ALERTS),
+            "links": {"report": COST_REPORT},
+        },
+    }
+
+
+def event_type(notice: Notice) -> str:
+    """`budget.cap.firing`, `budget.cap.resolved`, `budgetd.blind`."""
+    if notice.reason in _ABOUT_BUDGETD:
+        return f"budgetd.{notice.reason.value}"
+    return f"budget.{name(notice.facts.rule_type or 'rule', 30)}.{_state(notice)}"
+
+
+def _state(notice: Notice) -> str:
+    return {Kind.TRIGGER: "firing", Kind.RESOLVE: "resolved", Kind.INFORM: "info"}[notice.kind]
+
+
+def _alert(notice: Notice) -> dict[str, Any]:
+    facts = notice.facts
+    return {
+        "notice": notice.id,
+        "incident": notice.incident,
+        "sequence": notice.sequence,
+        "state": _state(notice),
+        "reason": notice.reason.value,
+        "severity": notice.severity.value,
+        "title": title(notice),
+        "text": name(facts.text, 1200) if facts.text else "",
+        "rule": {"id": name(facts.rule, 200), "type": facts.rule_type},
+        "scope": _scope(facts),
+        "period": _period(facts),
+        "step": _step(facts),
+        "money": _money(facts),
+        "comparison": _comparison(facts),
+        "contributors": [_contributor(part, facts.amount) for part in facts.contributors[:20]],
+        "data_through": _time(facts.data_through) if facts.data_through else None,
+        "links": {"report": COST_REPORT},
+    }
+
+
+def _scope(facts: Facts) -> dict[str, Any]:
+    labels = [_label(label) for label in facts.scope]
+    whole = {"type": "organisation", "id": name(facts.organisation, 200), "name": name(facts.organisation, 200)}
+    return {**(labels[0] if labels else whole), "dimensions": labels}
+
+
+def _label(label: Label) -> dict[str, str]:
+    return {"type": label.dimension, "id": name(label.id, 200), "name": name(label.name, 200)}
+
+
+def _period(facts: Facts) -> dict[str, str] | None:
+    if facts.period is None:
+        return None
+    return {"kind": facts.period_kind, "start": _time(facts.period.start), "end": _time(facts.period.end)}
+
+
+def _step(facts: Facts) -> dict[str, Any] | None:
+    if facts.step is None:
+        return None
+    return {
+        "reached": money.canonical(facts.step),
+        "skipped": [money.canonical(step) for step in facts.skipped],
+    }
+
+
+def _money(facts: Facts) -> dict[str, Any] | None:
+    if facts.amount is None or facts.limit is None:
+        return None
+    return {
+        "currency": "USD",
+        "budget": money.cents_text(facts.limit),
+        "spent": money.cents_text(facts.amount),
+        "remaining": money.cents_text(money.subtract(facts.limit, facts.amount)),
+        "spent_ratio": _ratio(facts.amount, facts.limit),
+        "basis": facts.basis.value,
+        "complete": facts.complete,
+    }
+
+
+def _comparison(facts: Facts) -> dict[str, Any] | None:
+    if facts.comparison is None or facts.amount is None:
+        return None
+    return {
+        "against": name(facts.comparison.against, 200),
+        "baseline": money.cents_text(facts.comparison.baseline),
+        "factor": money.canonical(facts.comparison.factor),
+        "ratio": _ratio(facts.amount, facts.comparison.baseline),
+    }
+
+
+def _contributor(part: Contributor, whole: Decimal | None) -> dict[str, Any]:
+    return {
+        "model": name(part.model, 200) if part.model else None,
+        "token_type": name(part.token_type, 200) if part.token_type else None,
+        "amount": money.cents_text(part.amount),
+        "share": _ratio(part.amount, whole) if whole else None,
+    }
+
+
+def _ratio(amount: Decimal, whole: Decimal) -> str | None:
+    """amount / whole with four decimals, rounded down: a ratio below 1 is never shown as 1."""
+    if whole == 0:
+        return None
+    return format(money.quotient(amount, whole).quantize(Decimal("0.0001"), rounding=ROUND_DOWN), "f")
+
+
+def _time(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,76 @@
+"""The rule types, one file each, and what they say together of a period of spend."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
+from typing import Annotated
+
+from pydantic import Field
+
+from budgetd.model import Finding, Incident, RuleState, Scope, State
+from budgetd.period import Period
+from budgetd.rules.base import Rule
+from budgetd.rules.cap import Cap
+from budgetd.rules.spike import Spike
+from budgetd.spend import Spend
+
+# What a first run asks for: enough for every baseline that people usually write.
+LEAST_HISTORY = 90
+
+AnyRule = Annotated[Cap | Spike, Field(discriminator="type")]
+
+__all__ = ["AnyRule", "Rule", "current_period", "evaluate", "history_needed"]
+
+
+def current_period(rule: Rule, spend: Spend) -> Period | None:
+    """The rule's period that holds the newest known day; None when nothing is known."""
+    latest = spend.latest()
+    return rule.calendar.holding(latest) if latest is not None else None
+
+
+def evaluate(
+    rules: Iterable[Rule],
+    spend: Spend,
+    states: Mapping[str, RuleState],
+    incidents: Iterable[Incident],
+    changed: Collection[date],
+) -> list[Finding]:
+    """What the rules say of every period that may have news.
+
+    That is the current period; for a rule that was evaluated before also the periods of days that are new or were
+    changed, back to its own beginning; and the periods of its unresolved incidents.
+    """
+    unresolved: dict[str, list[Incident]] = {}
+    for incident in incidents:
+        if incident.state is not State.RESOLVED:
+            unresolved.setdefault(incident.rule, []).append(incident)
+    findings: list[Finding] = []
+    for rule in rules:
+        open_ones = unresolved.get(rule.id, ())
+        for period in _periods(rule, spend, states.get(rule.id), open_ones, changed):
+            findings.extend(rule.findings(spend, period, _watched(rule, period, open_ones)))
+    return findings
+
+
+def _periods(
+    rule: Rule, spend: Spend, state: RuleState | None, open_ones: Sequence[Incident], changed: Collection[date]
+) -> list[Period]:
+    current = current_period(rule, spend)
+    if current is None:
+        return []
+    if rule.calendar.rolling or state is None:
+        return [current]
+    news = {rule.calendar.holding(day) for day in changed}
+    news |= {incident.period for incident in open_ones if rule.owns(incident.scope, incident.period)}
+    return sorted({period for period in news if period.end >= state.since and period <= current} | {current})
+
+
+def _watched(rule: Rule, period: Period, open_ones: Iterable[Incident]) -> frozenset[Scope]:
+    """The scopes whose incidents must hear of the period: a rolling one moves on with its rule's window."""
+    return frozenset(incident.scope for incident in open_ones if rule.calendar.rolling or incident.period == period)
+
+
+def history_needed(rules: Iterable[Rule]) -> int:
+    """How many UTC days of history the rules and their baselines need: `LEAST_HISTORY`, or more."""
+    return max([LEAST_HISTORY, *(rule.history for rule in rules)])

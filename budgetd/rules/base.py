@@ -1,0 +1,143 @@
+"""What every rule has: an identity, a scope, severities; and what it must be able to say."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from budgetd.fields import SeverityWord, Share, Words, mistake
+from budgetd.model import MATCHABLE, Finding, Scope, Severity
+from budgetd.period import Calendar, Period
+from budgetd.scope import Selection, View
+from budgetd.spend import Spend
+
+# Below every step that a file can name.
+EVERY_STEP = Decimal(0)
+
+_RULE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+def _rule_id(value: Any) -> str:
+    if not isinstance(value, str) or _RULE_ID.fullmatch(value) is None:
+        raise mistake("a rule's id is 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit")
+    return value
+
+
+def _severities(value: Any) -> Any:
+    """One word becomes the severity of every step; a mapping is read step by step."""
+    return {EVERY_STEP: value} if isinstance(value, str) else value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) != len(value):
+        raise mistake("the same dimension twice")
+    return value
+
+
+def _dimensions(value: tuple[str, ...]) -> tuple[str, ...]:
+    for word in value:
+        if word not in MATCHABLE:
+            raise mistake(f"{word[:40]!r} is not a dimension; they are {', '.join(MATCHABLE)}")
+    return _distinct(value)
+
+
+class Matcher(BaseModel):
+    """Which cost lines: every dimension named must match one of its patterns (`*` and `?` are wildcards)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Words | None = None
+    group: Words | None = None
+    model: Words | None = None
+    cost_type: Words | None = None
+    token_type: Words | None = None
+    service_tier: Words | None = None
+    context_window: Words | None = None
+    inference_geo: Words | None = None
+    speed: Words | None = None
+    description: Words | None = None
+
+    def selection(self) -> Selection:
+        """The matcher as plain values, in a fixed order, so that equal matchers are one view."""
+        named = ((dimension, getattr(self, dimension)) for dimension in MATCHABLE)
+        return tuple((dimension, patterns) for dimension, patterns in named if patterns is not None)
+
+
+SeverityBySteps = Annotated[
+    Mapping[Share, SeverityWord],
+    BeforeValidator(_severities),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [severity.value for severity in Severity]},
+                {
+                    "type": "object",
+                    "patternProperties": {r"^[0-9]+(\.[0-9]+)? ?%$": {"enum": [s.value for s in Severity]}},
+                    "additionalProperties": False,
+                },
+            ],
+            "description": "one word, or a word from a step on: {50%: info, 100%: critical}",
+        }
+    ),
+]
+
+
+class Rule(BaseModel, ABC):
+    """A type, a scope, a limit. The subclasses add the type and the limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    id: Annotated[str, BeforeValidator(_rule_id)] = Field(
+        description="stable: it is part of the incident's identity",
+        json_schema_extra={"pattern": f"^{_RULE_ID.pattern}$"},
+    )
+    match: Matcher = Matcher()
+    excluded: Matcher | None = Field(default=None, alias="except")
+    for_each: Annotated[Words, AfterValidator(_dimensions)] | None = Field(
+        default=None, description="one incident for each value of these dimensions"
+    )
+    severity: SeverityBySteps | None = None
+    notify: Words | None = Field(default=None, description="channels on top of the routes")
+
+    def view(self) -> View:
+        """What the rule looks at; equal for all rules that look at the same."""
+        excluded = self.excluded.selection() if self.excluded is not None else ()
+        return View(self.match.selection(), excluded, self.for_each or ())
+
+    def severity_at(self, step: Decimal, default: Severity) -> Severity:
+        """The severity of a step: that of the highest entry at or below it."""
+        at_or_below = [share for share in self.severity or {} if share <= step]
+        return (self.severity or {})[max(at_or_below)] if at_or_below else default
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The rule's type, as it is written in the file."""
+
+    @property
+    @abstractmethod
+    def calendar(self) -> Calendar:
+        """The periods that the rule's incidents belong to."""
+
+    @property
+    @abstractmethod
+    def history(self) -> int:
+        """How many UTC days back, from the newest closed one, the rule must be able to see."""
+
+    @property
+    @abstractmethod
+    def stakes(self) -> str:
+        """The figures that decide when the rule speaks, as one text; other edits leave it as it is."""
+
+    def owns(self, scope: Scope, period: Period) -> bool:
+        """Whether the rule, as it is now, could have an incident in that scope and period."""
+        return tuple(dimension for dimension, _ in scope) == (self.for_each or ()) and self.calendar.owns(period)
+
+    @abstractmethod
+    def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
+        """What the rule says of the period: each scope that reached a step, and every watched scope."""

@@ -1,0 +1,1 @@
+"""A simulated organisation behind a simulated Admin API: for the demo, `budgetd simulate`, tests and the docs."""

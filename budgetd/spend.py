@@ -1,0 +1,143 @@
+"""What was spent: an index over the cost lines in which each rule is a look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+
+from budgetd.model import Basis, Contributor, CostDay, Scope
+from budgetd.money import EXACT, ZERO
+from budgetd.period import Period
+from budgetd.scope import Lens, Naming, View, undated
+
+Ranking = tuple[tuple[Decimal, Scope], ...]
+
+
+class Spend:
+    """Exact dollars by view, UTC day and scope. Cost lines are added up on arrival and not kept.
+
+    `through` is the instant up to which the data is complete. Every amount is the same for every order of arrival.
+    """
+
+    def __init__(self, views: Iterable[View], naming: Naming) -> None:
+        self.naming = naming
+        self.through: datetime | None = None
+        self._lenses = {view: Lens(view, naming) for view in views}
+        self._days: dict[date, dict[View, dict[Scope, Decimal]]] = {}
+        self._bases: dict[date, Basis] = {}
+        self._rankings: dict[tuple[View, Period], Ranking] = {}
+        self._totals: dict[tuple[View, Period], Mapping[Scope, Decimal]] = {}
+
+    def replace(self, day: CostDay) -> bool:
+        """Take a day's cost lines in place of what was known of that day. Whether that changes anything."""
+        amounts = {view: _by_scope(lens, day) for view, lens in self._lenses.items()}
+        if amounts == self._days.get(day.day) and day.basis is self._bases[day.day]:
+            return False
+        self._days[day.day] = amounts
+        self._bases[day.day] = day.basis
+        for kept in (self._rankings, self._totals):
+            for key in [key for key in kept if key[1].holds(day.day)]:
+                del kept[key]
+        return True
+
+    def lens(self, view: View) -> Lens:
+        """The view's lens, for looking at single cost lines."""
+        return self._lenses[view]
+
+    def latest(self) -> date | None:
+        """The newest UTC day that anything is known of, also if it is not over."""
+        return max(self._days, default=None)
+
+    def knows(self, days: Iterable[date]) -> bool:
+        """Whether every one of the UTC days is known."""
+        return all(day in self._days for day in days)
+
+    def covers(self, period: Period) -> bool:
+        """Whether every day of the period up to the end of the data is known, and there is such a day."""
+        if self.through is None:
+            return False
+        past = [day for day in period.days() if Period(period.start, self.through).holds(day)]
+        return bool(past) and self.knows(past)
+
+    def basis(self, period: Period) -> Basis:
+        """Whether the period's amounts are billed, estimated, or both."""
+        found = {self._bases[day] for day in period.days() if day in self._bases}
+        return found.pop() if len(found) == 1 else (Basis.MIXED if found else Basis.BILLED)
+
+    def on(self, view: View, day: date) -> Mapping[Scope, Decimal]:
+        """One UTC day's dollars by scope; empty for a day without cost. Raises KeyError for a day that is not known."""
+        return self._days[day][view]
+
+    def totals(self, view: View, period: Period) -> Mapping[Scope, Decimal]:
+        """The period's dollars by scope, over the days that are known."""
+        key = (view, period)
+        known = self._totals.get(key)
+        if known is None:
+            known = self._totals[key] = self._add_up(view, period)
+        return known
+
+    def ranking(self, view: View, period: Period) -> Ranking:
+        """The period's (dollars, scope), the largest first."""
+        key = (view, period)
+        known = self._rankings.get(key)
+        if known is None:
+            amounts = ((amount, scope) for scope, amount in self.totals(view, period).items())
+            known = self._rankings[key] = tuple(sorted(amounts, reverse=True))
+        return known
+
+    def _add_up(self, view: View, period: Period) -> Mapping[Scope, Decimal]:
+        parts = [self._days[day][view] for day in period.days() if day in self._days]
+        if len(parts) == 1:
+            return parts[0]
+        sums: dict[Scope, Decimal] = {}
+        add = EXACT.add
+        for part in parts:
+            for scope, amount in part.items():
+                sums[scope] = add(sums.get(scope, ZERO), amount)
+        return sums
+
+
+def _by_scope(lens: Lens, day: CostDay) -> dict[Scope, Decimal]:
+    sums: dict[Scope, Decimal] = {}
+    add, scopes = EXACT.add, lens.scopes
+    for dimensions, amount in day.lines.items():
+        for scope in scopes(dimensions):
+            sums[scope] = add(sums.get(scope, ZERO), amount)
+    return sums
+
+
+# What a contributors' question is about: the view, the scope in it, the period.
+Question = tuple[View, Scope, Period]
+
+
+def contributors(
+    questions: Iterable[Question], spend: Spend, days: Iterable[CostDay]
+) -> dict[Question, tuple[Contributor, ...]]:
+    """What each question's amount is made of, by model and token type, the largest first.
+
+    Reads the cost lines once for all questions; costs that have no model stand under their cost type.
+    """
+    sums: dict[Question, dict[tuple[str | None, str | None], Decimal]] = {question: {} for question in questions}
+    for day in days:
+        asked = _index(question for question in sums if question[2].holds(day.day))
+        for view, by_scope in asked.items():
+            lens = spend.lens(view)
+            for dimensions, amount in day.lines.items():
+                for question in (q for scope in lens.scopes(dimensions) for q in by_scope.get(scope, ())):
+                    model = undated(dimensions.model) if dimensions.model is not None else None
+                    part = (model, dimensions.token_type or (dimensions.cost_type if model is None else None))
+                    sums[question][part] = EXACT.add(sums[question].get(part, ZERO), amount)
+    return {question: _largest_first(parts) for question, parts in sums.items()}
+
+
+def _index(questions: Iterable[Question]) -> dict[View, dict[Scope, list[Question]]]:
+    found: dict[View, dict[Scope, list[Question]]] = {}
+    for question in questions:
+        found.setdefault(question[0], {}).setdefault(question[1], []).append(question)
+    return found
+
+
+def _largest_first(parts: Mapping[tuple[str | None, str | None], Decimal]) -> tuple[Contributor, ...]:
+    ordered = sorted(parts.items(), key=lambda item: (-item[1], str(item[0])))
+    return tuple(Contributor(model, token_type, amount) for (model, token_type), amount in ordered)

@@ -1,0 +1,1 @@
+"""Where the state is kept: one file for each kind of database, and what SQLite needs beside it."""

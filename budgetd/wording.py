@@ -1,0 +1,245 @@
+"""The words of a notice: its title, its first sentence and why it is said, for each reason."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from budgetd import money
+from budgetd.escaping import for_text, name, shorten
+from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
+
+TITLE_LIMIT = 200
+NAME_LIMIT = 60
+LATE_AFTER = timedelta(minutes=30)
+NOT_INCLUDED = "Priority Tier, credits and taxes are not included"
+
+_OPENING = {
+    Reason.BASELINE: "From before budgetd watched: ",
+    Reason.LATE: "Late report: ",
+    Reason.LIMIT_LOWERED: "Limit lowered: ",
+    Reason.PERIOD_OVER: "Ended: ",
+    Reason.LIMIT_RAISED: "Resolved, limit raised: ",
+    Reason.RULE_REMOVED: "Resolved, rule removed: ",
+    Reason.WORKSPACE_ARCHIVED: "Resolved, workspace archived: ",
+    Reason.BY_HAND: "Resolved by hand: ",
+}
+_WHY = {
+    Reason.BASELINE: "It was so when budgetd began to watch this limit; it is told once, and nobody is paged.",
+    Reason.LATE: "This period closed before budgetd saw it: it was down, or the figures came late.",
+    Reason.LIMIT_LOWERED: "The limit in the rules file was lowered below what is already spent.",
+    Reason.RESTATED: "Two complete readings in a row were lower: the figures were restated at the source.",
+    Reason.PERIOD_OVER: "The period is over; the limit starts again from zero.",
+    Reason.LIMIT_RAISED: "The limit in the rules file was raised.",
+    Reason.RULE_REMOVED: "The rule is no longer in the rules file, so nothing is watched for it any more.",
+    Reason.WORKSPACE_ARCHIVED: "The workspace was archived.",
+    Reason.BY_HAND: "Somebody resolved it by hand; it speaks again at the next step.",
+    Reason.BLIND: "No alert is resolved and none can be raised until the figures are back. Blind does not mean zero.",
+    Reason.REFUSED: "Nothing is watched until the key works again. A new key is read without a restart.",
+    Reason.RECOVERED: "The figures are back; what happened meanwhile is evaluated now.",
+    Reason.UNDELIVERABLE: "budgetd keeps trying there, and tells you here so that it is not lost.",
+    Reason.RELOAD_FAILED: "The rules from before are still in force. budgetd check shows every mistake.",
+    Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
+}
+# The period is over.
+_PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE])
+# These have no figures: they are about budgetd itself.
+_ABOUT_BUDGETD = {
+    Reason.REFUSED: "budgetd's admin key was refused: spend is not being watched",
+    Reason.RECOVERED: "budgetd sees spend again",
+    Reason.UNDELIVERABLE: "An alert could not be delivered",
+    Reason.RELOAD_FAILED: "The new rules file was refused: the old rules stay in force",
+    Reason.TEST: "Test message from budgetd",
+}
+
+
+def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
+    """One line of at most 200 characters: what, how much, of what."""
+    facts = notice.facts
+    if notice.reason is Reason.BLIND:
+        since = f" since {instant(facts.data_through)}" if facts.data_through else ""
+        text = f"budgetd cannot see spend{since}"
+    elif notice.reason in _ABOUT_BUDGETD:
+        text = _ABOUT_BUDGETD[notice.reason]
+    else:
+        text = _opening(notice) + standing(facts, notice.reason, name_limit)
+    return shorten(text, TITLE_LIMIT)
+
+
+def _opening(notice: Notice) -> str:
+    if notice.reason is Reason.RESTATED:
+        return "Resolved, figures corrected: " if notice.kind is Kind.RESOLVE else "Figures corrected: "
+    opening = _OPENING.get(notice.reason, "")
+    return opening or ("Resolved: " if notice.kind is Kind.RESOLVE else "")
+
+
+def standing(facts: Facts, reason: Reason = Reason.STEP_REACHED, name_limit: int = NAME_LIMIT) -> str:
+    """Where the spend stands: `Research has used 80.2% of its November 2026 budget ($4,012.37 of $5,000)`."""
+    who = subject(facts, name_limit)
+    if facts.amount is None:
+        return f"{who}, {_budget(facts)}"
+    if facts.comparison is not None:
+        return f"{who} spent {at_least(facts)}{_dollars(facts.amount)}{_on(facts)}, {times_baseline(facts)}"
+    if facts.limit is None or facts.limit <= 0:
+        return f"{who} spent {at_least(facts)}{_dollars(facts.amount)}{_on(facts)}"
+    figures = f"({_dollars(facts.amount)} of {money.round_dollars(facts.limit)})"
+    used = f"{at_least(facts)}{money.share(facts.amount, facts.limit)}"
+    if reason in _PAST:
+        return f"{who} used {used} of its {_budget(facts)} {figures}"
+    if facts.amount > facts.limit:
+        return f"{who} is over its {_budget(facts)}: {used} used {figures}"
+    return f"{who} has used {used} of its {_budget(facts)} {figures}"
+
+
+def lead(notice: Notice) -> str:
+    """The first sentence of a body: how bad, and the money that matters now."""
+    sentence = _money_left(notice.facts, "was" if notice.reason in _PAST else "is")
+    return f"{severity_word(notice)}: {sentence}" if sentence else ""
+
+
+def severity_word(notice: Notice) -> str:
+    """`Critical`, `Warning`, `Info`; `Resolved` for a resolve."""
+    return "Resolved" if notice.kind is Kind.RESOLVE else notice.severity.value.capitalize()
+
+
+def _money_left(facts: Facts, tense: str) -> str:
+    if facts.amount is None or facts.limit is None:
+        return for_paragraph(facts.text)
+    if facts.comparison is not None:
+        more = money.subtract(facts.amount, facts.comparison.baseline)
+        return f"{_dollars(more)} more than {name(facts.comparison.against)}."
+    difference = money.subtract(facts.limit, facts.amount)
+    of = f"the {_dollars(facts.limit)}{_for(facts)}"
+    if difference > 0:
+        return f"{_dollars(difference)} of {of} {tense} left."
+    return f"all of {of} {tense} spent." if difference == 0 else f"{_dollars(-difference)} over {of}."
+
+
+def why(notice: Notice) -> str:
+    """Why it is said, in one or two sentences; empty when the figures say it all."""
+    if notice.reason is Reason.STEP_REACHED:
+        return _step_sentence(notice.facts)
+    return _WHY.get(notice.reason, "")
+
+
+def _step_sentence(facts: Facts) -> str:
+    if facts.step is None or facts.comparison is not None:
+        return ""
+    reached = f"The {percent(facts.step)} step is reached"
+    return f"{reached} ({_skipped(facts)})." if facts.skipped else f"{reached}."
+
+
+def _skipped(facts: Facts) -> str:
+    steps = [percent(step) for step in facts.skipped[-4:]]
+    words = " and ".join([", ".join(steps[:-1]), steps[-1]] if len(steps) > 1 else steps)
+    return f"{words} passed on the way"
+
+
+def subject(facts: Facts, limit: int = NAME_LIMIT) -> str:
+    """Whom it is about: the names of the scope, or the rule where it is about all that the rule matches."""
+    if not facts.scope:
+        return name(facts.rule, limit)
+    return shorten(" / ".join(_label(label, limit) for label in facts.scope), limit * 2)
+
+
+def _label(label: Label, limit: int) -> str:
+    if label.dimension == "workspace" and label.id == DEFAULT_WORKSPACE:
+        return "Default workspace"
+    return name(label.name or label.id, limit)
+
+
+def _budget(facts: Facts) -> str:
+    if facts.period is None:
+        return "budget"
+    # "its 12-18 Nov 2026 budget" would be hard to read.
+    if facts.period_kind in ("last", "week") or "-" in facts.period.name:
+        return f"budget for {facts.period.name}"
+    return f"{facts.period.name} budget"
+
+
+def _for(facts: Facts) -> str:
+    return f" for {facts.period.name}" if facts.period else ""
+
+
+def _on(facts: Facts) -> str:
+    if facts.period is None:
+        return ""
+    one_day = facts.period.end - facts.period.start <= timedelta(days=1)
+    return f" {'on' if one_day else 'in'} {facts.period.name}"
+
+
+def _dollars(amount: Decimal) -> str:
+    return money.dollars(amount)
+
+
+def at_least(facts: Facts) -> str:
+    """`at least ` where days are missing from the amount."""
+    return "" if facts.complete else "at least "
+
+
+def times_baseline(facts: Facts) -> str:
+    """`3.2x the day before ($120.00)`: the amount against what it is compared with; rounded down."""
+    if facts.comparison is None or facts.amount is None:
+        return ""
+    against, baseline = name(facts.comparison.against), facts.comparison.baseline
+    if baseline <= 0:
+        return f"up from {_dollars(baseline)} ({against})"
+    tenths = int(money.quotient(facts.amount, baseline) * 10)
+    return f"{tenths // 10:,}.{tenths % 10}x {against} ({_dollars(baseline)})"
+
+
+def percent(step: Decimal) -> str:
+    """A step as a percentage: `80%`."""
+    return money.share(step, Decimal(1))
+
+
+def basis(facts: Facts) -> str:
+    """Whether the figures are billed or estimated, in words."""
+    return "billed and estimated" if facts.basis is Basis.MIXED else facts.basis.value
+
+
+def instant(when: datetime) -> str:
+    """`18 Nov 2026 14:00 UTC`."""
+    utc = when.astimezone(UTC)
+    return f"{utc.day} {utc:%b %Y %H:%M} UTC"
+
+
+def ago(since: datetime, now: datetime) -> str:
+    """How long ago, in the largest whole unit: `3 days`, `2 hours`, `45 minutes`."""
+    minutes = max(0, int((now - since).total_seconds() // 60))
+    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = minutes // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "0 minutes"
+
+
+def is_late(notice: Notice, now: datetime) -> bool:
+    """Whether the notice goes out so long after it was decided that people must be told."""
+    return now - notice.created_at > LATE_AFTER
+
+
+def how_to_silence(facts: Facts) -> str:
+    """What ends the alerts of this rule, by the means that there are: the rules file and a reload."""
+    rule = name(facts.rule)
+    if not facts.scope:
+        return f"To silence it: edit or remove rule {rule} in the rules file, then reload."
+    excluded = ", ".join(f"{label.dimension}: [{_yaml(label.name or label.id)}]" for label in facts.scope[:1])
+    return (
+        f"To silence it: edit or remove rule {rule} in the rules file, "
+        f"or add an exception to it, except: {{{excluded}}}, then reload."
+    )
+
+
+def _yaml(text: str) -> str:
+    """The name as it can be pasted into the rules file: quoted unless it is plainly a word."""
+    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,59}", text) and text.lower() not in ("true", "false", "null"):
+        return text
+    return shorten(json.dumps(for_text(text[:NAME_LIMIT]), ensure_ascii=False), NAME_LIMIT * 2)
+
+
+def for_paragraph(text: str) -> str:
+    """Free text from outside as one paragraph: line breaks become spaces, at most 1,200 characters."""
+    return shorten(for_text(" ".join(text[:5000].split())), 1200)
