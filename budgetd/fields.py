@@ -7,6 +7,7 @@ become numbers behind the author's back. Every error here says what would have b
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -25,9 +26,14 @@ _MAX_DAYS = 366
 _CALENDAR_WORDS = ("day", "week", "month", "quarter", "year")
 
 
-def mistake(message: str) -> PydanticCustomError:
-    """An error of one value; the reader of the rules file adds the place."""
-    return PydanticCustomError("budgetd", "{message}", {"message": message})
+def mistake(
+    message: str, *, at: str | int | None = None, word: str = "", choices: Sequence[str] = ()
+) -> PydanticCustomError:
+    """An error of one value; the reader of the rules file adds the place, and the choice that `word` is nearest to.
+
+    `at` names the part of the value that is wrong: a key or an index.
+    """
+    return PydanticCustomError("budgetd", "{message}", {"message": message, "at": at, "word": word, "choices": choices})
 
 
 def _text(value: Any, wanted: str) -> str:
@@ -102,13 +108,13 @@ def _calendar(value: Any) -> Calendar:
         return value
     if isinstance(value, str):
         if value not in _CALENDAR_WORDS:
-            raise mistake(f"expected {wanted}, not {value[:40]!r}")
+            raise mistake(f"expected {wanted}, not {value[:40]!r}", word=value, choices=_CALENDAR_WORDS)
         return Calendar(value)  # type: ignore[arg-type]  # just checked
     key, inner = single_entry(value, wanted)
     if key == "last":
         return Calendar("last", length=days(inner))
     if key != "month":
-        raise mistake(f"expected {wanted}, not {key[:40]!r}")
+        raise mistake(f"expected {wanted}, not {key[:40]!r}", at=key, word=key, choices=("last", "month"))
     start = _text(inner, "a day of the month from 1 to 28")
     if re.fullmatch(r"[1-9]|1[0-9]|2[0-8]", start, re.ASCII) is None:
         raise mistake("a month can start on day 1 to 28, the days that every month has")
@@ -120,7 +126,12 @@ def _words(value: Any) -> tuple[str, ...]:
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
         raise mistake(f"expected {wanted}, not an empty list")
-    return tuple(_text(item, wanted) for item in items)
+    for index, item in enumerate(items):
+        if not isinstance(item, str):
+            raise mistake("expected a word", at=index)
+        if not item:
+            raise mistake("expected a word, not an empty text", at=index)
+    return tuple(items)
 
 
 Money = Annotated[
@@ -193,7 +204,7 @@ def _severity(value: Any) -> Severity:
         return value
     text = _text(value, "info, warning or critical")
     if text not in list(Severity):
-        raise mistake(f"expected info, warning or critical, not {text[:40]!r}")
+        raise mistake(f"expected info, warning or critical, not {text[:40]!r}", word=text, choices=list(Severity))
     return Severity(text)
 
 

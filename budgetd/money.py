@@ -57,7 +57,8 @@ def dollars_from_plain_cents(texts: Sequence[str]) -> list[Decimal]:
 
     Raises ValueError when any of them has an exponent, or is no amount at all; then look at them one by one.
     """
-    if _MANY_PLAIN_CENTS.fullmatch("".join(f"{text}\n" for text in texts)) is None:
+    lines = "\n".join([*texts, ""])
+    if lines.count("\n") != len(texts) or _MANY_PLAIN_CENTS.fullmatch(lines) is None:
         raise ValueError("not all of them are plain decimal amounts of cents")
     return list(map(EXACT.scaleb, map(Decimal, texts), repeat(_CENTS_EXPONENT)))
 

@@ -18,7 +18,6 @@ from budgetd.model import (
     Incident,
     Notice,
     Organisation,
-    Outcome,
     Receipt,
     RuleState,
     Workspace,
@@ -41,8 +40,9 @@ class StoreError(Exception):
 class Memory:
     """All that one evaluation needs to know of the past; cost lines are read apart.
 
-    `told`: the channels that were sent, or may have been sent, a trigger of the incident.
-    `outbox`: the deliveries that are still pending.
+    `told`: the channels that were sent, may have been sent, or are about to be sent, a trigger of the incident.
+    `outbox`: the deliveries that are still pending, oldest first, without their superseded notices.
+    `through`: how far the source reaches that reaches furthest.
     """
 
     organisation: Organisation | None
@@ -70,7 +70,9 @@ class StateReader(Protocol):
     """
 
     def recall(self) -> Memory:
-        """Everything but the cost lines. Incidents: those not resolved, and those whose period ended in the last 70 days."""
+        """Everything but the cost lines. Incidents: those not resolved, and those whose period ended in the last
+        70 days before `through` (the data's time: neither a stop nor a wrong clock makes it forget).
+        """
         ...
 
     def known_days(self) -> frozenset[date]:
@@ -111,19 +113,28 @@ class Store(StateReader, Protocol):
         ...
 
     def commit(self, changes: Changes) -> None:
-        """Write one evaluation: cost days replaced whole, incidents, notices and deliveries together."""
+        """Write one evaluation: cost days replaced whole, incidents, notices and deliveries together.
+
+        Notices and deliveries never change once they are written: one with a known id is left as it is.
+        """
         ...
 
     def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
-        """The oldest due pending delivery of each channel that is neither in `busy` nor held back; superseded notices left out."""
+        """The oldest due delivery of each channel that is neither in `busy` nor held back; superseded notices left out.
+
+        A delivery waits for an older pending one of its channel that shares an incident with it.
+        """
         ...
 
     def next_due(self) -> datetime | None:
-        """When the earliest pending delivery may be tried; None when the outbox is empty."""
+        """When the earliest pending delivery may be tried; None when there is none.
+
+        Channels with an attempt under way do not count: they are looked at again when it is settled.
+        """
         ...
 
     def begin_attempt(self, delivery: str, now: datetime) -> None:
-        """Record, before anything is sent, that an attempt is under way."""
+        """Record, before anything is sent, that an attempt is under way. Only a pending delivery can be attempted."""
         ...
 
     def settle(
@@ -139,16 +150,19 @@ class Store(StateReader, Protocol):
     ) -> None:
         """Record what became of the attempt under way, and when the next one is, if there is one.
 
-        A delivery that was superseded meanwhile becomes DELIVERED if it was delivered and stays SUPERSEDED otherwise.
+        A delivery that was superseded meanwhile becomes DELIVERED if it was delivered and SUPERSEDED otherwise; one
+        that is delivered stays so. Without an attempt under way (its channel is no more) only the state is recorded.
         """
         ...
 
     def interrupted(self, now: datetime) -> int:
-        """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many there were."""
+        """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many."""
         ...
 
     def prune(self, now: datetime) -> None:
-        """Drop what nobody needs any more (retention) and give the space back."""
+        """Drop what nobody needs any more and give space back: cost lines, and resolved incidents with all that
+        belongs to them, after 400 days; attempts after 90 days.
+        """
         ...
 
     def back_up(self, now: datetime) -> None:

@@ -40,9 +40,10 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _dimensions(value: tuple[str, ...]) -> tuple[str, ...]:
-    for word in value:
+    for index, word in enumerate(value):
         if word not in MATCHABLE:
-            raise mistake(f"{word[:40]!r} is not a dimension; they are {', '.join(MATCHABLE)}")
+            message = f"{word[:40]!r} is not a dimension; they are {', '.join(MATCHABLE)}"
+            raise mistake(message, at=index, word=word, choices=MATCHABLE)
     return _distinct(value)
 
 

@@ -59,7 +59,7 @@ class Cap(Rule):
 
     def model_post_init(self, context: Any, /) -> None:
         if self.limits and not self.for_each:
-            raise mistake("limits needs for_each: without it there is only one value, and limit is its limit")
+            raise mistake("limits needs for_each: without it there is only one value, and limit is its limit", at="limits")
 
     @property
     def kind(self) -> str:

@@ -42,6 +42,10 @@ def _median(amounts: list[Decimal]) -> Decimal:
     return quotient(add(ordered[middle - 1], ordered[middle]), 2)
 
 
+_WORDS = ("yesterday", "same_weekday")
+_KEYS = ("mean", "median")
+
+
 def _against(value: Any) -> Baseline:
     wanted = "yesterday, same_weekday, {mean: 7d} or {median: 28d}"
     if isinstance(value, Baseline):
@@ -51,10 +55,10 @@ def _against(value: Any) -> Baseline:
     if value == "same_weekday":
         return Baseline("the same weekday a week before", (7,), _mean)
     if isinstance(value, str):
-        raise mistake(f"expected {wanted}, not {value[:40]!r}")
+        raise mistake(f"expected {wanted}, not {value[:40]!r}", word=value, choices=_WORDS)
     key, length = single_entry(value, wanted)
-    if key not in ("mean", "median"):
-        raise mistake(f"expected {wanted}, not {key[:40]!r}")
+    if key not in _KEYS:
+        raise mistake(f"expected {wanted}, not {key[:40]!r}", at=key, word=key, choices=_KEYS)
     count = days(length)
     back = tuple(range(1, count + 1))
     return Baseline(f"the {key} of the {count} days before", back, _mean if key == "mean" else _median)
@@ -68,7 +72,7 @@ Against = Annotated[
         {
             "description": "what a day is compared with",
             "anyOf": [
-                {"enum": ["yesterday", "same_weekday"]},
+                {"enum": list(_WORDS)},
                 {
                     "type": "object",
                     "additionalProperties": False,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from budgetd.simulator import cost_report, directory
 from budgetd.simulator.organisation import World
-from budgetd.simulator.wire import RequestError, Request, Response, error, http_date
+from budgetd.simulator.wire import Request, RequestError, Response, error, http_date
 
 ADMIN_KEY = "sk-ant-admin01-simulated-not-a-secret"
 VERSIONS = ("2023-06-01", "2026-10-21")

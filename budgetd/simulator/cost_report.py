@@ -20,7 +20,7 @@ from budgetd.model import DEFAULT_WORKSPACE, Dimensions
 from budgetd.period import DAY
 from budgetd.simulator.organisation import World
 from budgetd.simulator.script import Line
-from budgetd.simulator.wire import RequestError, Request, Response, encoded, refuse_unknown, timestamp, whole_number
+from budgetd.simulator.wire import Request, RequestError, Response, encoded, refuse_unknown, timestamp, whole_number
 
 SPEED_BETA = "fast-mode-2026-02-01"
 

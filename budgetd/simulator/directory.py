@@ -6,8 +6,8 @@ from datetime import datetime
 
 from budgetd.simulator.organisation import SimulatedWorkspace, World
 from budgetd.simulator.wire import (
-    RequestError,
     Request,
+    RequestError,
     Response,
     answer,
     refuse_unknown,

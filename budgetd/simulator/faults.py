@@ -8,13 +8,13 @@ the names in `KINDS`.
 from __future__ import annotations
 
 import difflib
-import gzip
 import json
 import re
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +23,16 @@ from budgetd.simulator.cost_report import page_number
 from budgetd.simulator.wire import Manner, Request, Response, encoded, error, http_date
 
 _TEXT = re.compile(r"(?P<kind>[a-z0-9_]+)(=(?P<value>[^@]*?))?(:(?P<times>[0-9]+))?(@(?P<path>.+))?", re.ASCII)
-_STATUS = re.compile(r"[2-5][0-9]{2}", re.ASCII)
+_STATUS = re.compile(r"[45][0-9]{2}", re.ASCII)
+_CURSOR = re.compile(r"page_([0-9]+)", re.ASCII)
 _PATIENCE = "3600"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MIB = 1 << 20
 _HTML = b"<!doctype html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
+
+Respond = Callable[[Request, datetime], Response]
+Page = dict[str, Any]
+Change = Callable[[Response, str], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +71,11 @@ class Fault:
         """Whether it strikes the request of that number among those that it concerns."""
         return number >= self.first and (self.times is None or number < self.first + self.times)
 
-    def strike(self, response: Response, now: datetime) -> Response:
-        """What the client receives instead of `response`."""
+    def answer(self, request: Request, now: datetime, respond: Respond) -> Response:
+        """What the client receives instead of `respond(request, now)`."""
+        if self.kind == "page_loop":
+            return _page_loop(respond(_without_cursor(request), now), request, int(self.value or 1))
+        response = respond(request, now)
         change = KINDS.get(self.kind)
         return change(response, self.value) if change else _status(response, int(self.kind), self.value, now)
 
@@ -75,31 +85,34 @@ def parse(text: str) -> Fault:
     found = _TEXT.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not KIND[=VALUE][:TIMES][@PATH]")
-    times = found["times"]
-    return Fault(found["kind"], found["value"] or "", found["path"] or "", times=int(times) if times else None)
+    times = int(found["times"]) if found["times"] else None
+    fault = Fault(found["kind"], found["value"] or "", found["path"] or "", times=times)
+    # A value that means nothing is found out now, not at the first request.
+    fault.answer(Request("GET", ""), _EPOCH, lambda request, now: Response(200, b"{}"))
+    return fault
 
 
 class FaultScript:
     """The faults in their order: the first that strikes a request is the one; those behind it do not count it."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self._counts = [[fault, 0] for fault in faults]
         self._lock = threading.Lock()
+        self.set(*faults)
 
-    def replace(self, *faults: Fault) -> None:
+    def set(self, *faults: Fault) -> None:
         """From now on these and no others."""
         with self._lock:
-            self._counts = [[fault, 0] for fault in faults]
+            self._faults = faults
+            self._counts = [0] * len(faults)
 
     def take(self, request: Request, now: datetime) -> Fault | None:
         """The fault that strikes this request, if any; counts the request."""
         with self._lock:
-            for entry in self._counts:
-                if not entry[0].concerns(request, now):
-                    continue
-                entry[1] += 1
-                if entry[0].befalls(entry[1]):
-                    return entry[0]
+            for place, fault in enumerate(self._faults):
+                if fault.concerns(request, now):
+                    self._counts[place] += 1
+                    if fault.befalls(self._counts[place]):
+                        return fault
         return None
 
 
@@ -117,18 +130,33 @@ def _status(response: Response, status: int, value: str, now: datetime) -> Respo
     return error(status, f"simulated fault {status}", request_id, {**kept, **headers})
 
 
-def _body(body: bytes, content_type: str = "application/json") -> Callable[[Response, str], Response]:
+def _without_cursor(request: Request) -> Request:
+    return replace(request, query=tuple(pair for pair in request.query if pair[0] != "page"))
+
+
+def _page_loop(response: Response, request: Request, length: int) -> Response:
+    """The first page again and again, with `length` cursors in turn: 1 repeats itself, a large one never ends."""
+    found = _CURSOR.fullmatch("".join(request.all("page")))
+    following = (int(found[1]) + 1) % length if found else 0
+    return _page(lambda page, _: page.update(has_more=True, next_page=f"page_{following}"))(response, "")
+
+
+def _body(body: bytes, content_type: str = "application/json") -> Change:
     return lambda response, value: replace(
         response, status=int(value or 200), body=body, headers={**response.headers, "content-type": content_type}
     )
 
 
-def _manner(manner: Manner, default: str = "0") -> Callable[[Response, str], Response]:
+def _manner(manner: Manner, default: str = "0") -> Change:
     return lambda response, value: replace(response, manner=manner, pause=float(value or default))
 
 
-def _page(change: Callable[[dict[str, Any], str], None]) -> Callable[[Response, str], Response]:
-    """A fault of the content of a page; an answer that is no page stays as it is."""
+def _raw(change: Callable[[bytes], bytes]) -> Change:
+    return lambda response, _: replace(response, body=change(response.body))
+
+
+def _page(change: Callable[[Page, str], None]) -> Change:
+    """A change of a page as it was decoded; an answer that is no page stays as it is."""
 
     def strike(response: Response, value: str) -> Response:
         page = json.loads(response.body)
@@ -140,8 +168,20 @@ def _page(change: Callable[[dict[str, Any], str], None]) -> Callable[[Response, 
     return strike
 
 
-def _raw(change: Callable[[bytes], bytes]) -> Callable[[Response, str], Response]:
-    return lambda response, _: replace(response, body=change(response.body))
+def _buckets(change: Callable[[list[Page], str], None]) -> Change:
+    """A change of the buckets of a page, if it has any."""
+    return _page(lambda page, value: change(page["data"], value) if page["data"] else None)
+
+
+def _row(change: Callable[[Page, str], None]) -> Change:
+    """A change of the first row of a page, if it has any."""
+
+    def strike(buckets: list[Page], value: str) -> None:
+        rows = [row for bucket in buckets for row in bucket.get("results", ())]
+        if rows:
+            change(rows[0], value)
+
+    return _buckets(strike)
 
 
 def _redirect(response: Response, value: str) -> Response:
@@ -154,59 +194,53 @@ def _wrong_date(response: Response, value: str) -> Response:
 
 @cache
 def _bomb() -> bytes:
-    """400 MiB of spaces in 400 KB."""
-    member = gzip.compress(b" " * (1 << 20), mtime=0)
-    return member * 400
+    """400 MiB of spaces in one gzip stream of 400 KB; its checksum is wrong, nobody should come that far."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    block = deflate.compress(b" " * _MIB) + deflate.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + block * 400 + deflate.flush() + bytes(8)
 
 
 def _gzip_bomb(response: Response, _: str) -> Response:
     return replace(response, body=_bomb()).with_headers(content_encoding="gzip")
 
 
-def _first_row(page: dict[str, Any]) -> dict[str, Any]:
-    """The first row of the page; a page without rows gets one, or the fault would strike nothing."""
-    for bucket in page["data"]:
-        if bucket.get("results"):
-            return bucket["results"][0]  # type: ignore[no-any-return]
-    return {}
+def _no_cursor(page: Page, _: str) -> None:
+    page["has_more"] = True
+    del page["next_page"]
 
 
-def _field(page: dict[str, Any], value: str) -> None:
+def _contradiction(buckets: list[Page], _: str) -> None:
+    rows = [{**row, "amount": "1.5"} for row in buckets[0]["results"]]
+    buckets.append({**buckets[0], "results": rows})
+
+
+def _outside(buckets: list[Page], _: str) -> None:
+    day = {"starting_at": "2001-01-01T00:00:00Z", "ending_at": "2001-01-02T00:00:00Z"}
+    buckets.append({**buckets[-1], **day})
+
+
+def _gap(buckets: list[Page], _: str) -> None:
+    del buckets[len(buckets) // 2]
+
+
+def _unaligned(buckets: list[Page], _: str) -> None:
+    buckets[0]["starting_at"] = buckets[0]["starting_at"].replace("T00:00:00", "T01:00:00")
+
+
+def _field(row: Page, value: str) -> None:
     name, _, text = value.partition("=")
-    _first_row(page)[name] = text
+    row[name] = text
 
 
-def _number(page: dict[str, Any], value: str) -> None:
-    row = _first_row(page)
+def _number(row: Page, value: str) -> None:
     row["amount"] = json.loads(value or "12345")
 
 
-def _without(page: dict[str, Any], value: str) -> None:
-    for part in (page, *page["data"][:1], _first_row(page)):
-        part.pop(value or "amount", None)
+def _without(row: Page, value: str) -> None:
+    row.pop(value or "amount", None)
 
 
-def _contradiction(page: dict[str, Any], _: str) -> None:
-    twin = json.loads(json.dumps(page["data"][0]))
-    page["data"].append(twin)
-    for row in twin["results"]:
-        row["amount"] = "1" + row["amount"]
-
-
-def _outside(page: dict[str, Any], _: str) -> None:
-    page["data"].append({**page["data"][-1], "starting_at": "2001-01-01T00:00:00Z", "ending_at": "2001-01-02T00:00:00Z"})
-
-
-def _gap(page: dict[str, Any], _: str) -> None:
-    del page["data"][len(page["data"]) // 2]
-
-
-def _unaligned(page: dict[str, Any], _: str) -> None:
-    bucket = page["data"][0]
-    bucket["starting_at"] = bucket["starting_at"].replace("T00:00:00", "T01:00:00")
-
-
-KINDS: Mapping[str, Callable[[Response, str], Response]] = MappingProxyType(
+KINDS: Mapping[str, Change] = MappingProxyType(
     {
         # bodies that are no answer; the value is the status, 200 if there is none
         "html": _body(_HTML, "text/html"),
@@ -216,12 +250,13 @@ KINDS: Mapping[str, Callable[[Response, str], Response]] = MappingProxyType(
         "object": _body(b"{}"),
         "envelope": _body(b'{"type":"error","error":{"type":"api_error","message":"simulated"}}'),
         "nested": _body(b"[" * 100_000),
+        # bodies that are damaged
         "cut_json": _raw(lambda body: body[: len(body) // 2]),
         "not_utf8": _raw(lambda body: body.replace(b'"', b'"\xff', 1)),
         "utf16": _raw(lambda body: body.decode().encode("utf-16")),
         "duplicate_key": _raw(lambda body: body.replace(b'"amount":', b'"amount":"1","amount":')),
         "gzip_bomb": _gzip_bomb,
-        # headers
+        # headers; the value is the header's
         "redirect": _redirect,
         "wrong_date": _wrong_date,
         # the connection; the value is seconds
@@ -232,21 +267,22 @@ KINDS: Mapping[str, Callable[[Response, str], Response]] = MappingProxyType(
         "truncated": _manner(Manner.TRUNCATED),
         "close": _manner(Manner.CLOSE),
         "reset": _manner(Manner.RESET),
-        # paging
-        "page_loop": _page(lambda page, value: page.update(has_more=True, next_page=value or "page_again")),
+        # paging; for page_loop the value is the number of cursors in turn
+        "page_loop": lambda response, _: response,
         "null_cursor": _page(lambda page, _: page.update(has_more=True, next_page=None)),
         "empty_cursor": _page(lambda page, _: page.update(has_more=True, next_page="")),
-        "no_cursor": _page(lambda page, _: (page.update(has_more=True), page.pop("next_page", None))[0]),
-        # content; `field=NAME=TEXT`, `number=JSON` and `without=NAME` change the first row
+        "no_cursor": _page(_no_cursor),
+        # buckets
         "no_data": _page(lambda page, _: page.update(data=[])),
-        "duplicate": _page(lambda page, _: page["data"].append(page["data"][0])),
-        "contradiction": _page(_contradiction),
-        "shuffled": _page(lambda page, _: page["data"].reverse()),
-        "outside": _page(_outside),
-        "gap": _page(_gap),
-        "unaligned": _page(_unaligned),
-        "field": _page(_field),
-        "number": _page(_number),
-        "without": _page(_without),
+        "duplicate": _buckets(lambda buckets, _: buckets.append(buckets[0])),
+        "contradiction": _buckets(_contradiction),
+        "shuffled": _buckets(lambda buckets, _: buckets.reverse()),
+        "outside": _buckets(_outside),
+        "gap": _buckets(_gap),
+        "unaligned": _buckets(_unaligned),
+        # the first row: field=NAME=TEXT, number=JSON, without=NAME
+        "field": _row(_field),
+        "number": _row(_number),
+        "without": _row(_without),
     }
 )

@@ -12,7 +12,6 @@ from budgetd import money
 from budgetd.model import Dimensions
 from budgetd.period import midnight
 
-
 # The bill shows at most 14 decimals of a cent.
 _SMALLEST = Decimal("1e-16")
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_EVEN)

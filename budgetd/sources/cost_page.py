@@ -53,7 +53,7 @@ _DOCUMENTED: dict[str, frozenset[str]] = {
     "speed": frozenset({"standard", "fast"}),
 }
 _ROW_FIELDS = frozenset({"amount", "currency", *FIELDS})
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_INSTANT = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 
 _Text = str | UnsetType
 _Value = str | None | UnsetType
@@ -194,7 +194,7 @@ def _close(body: bytes, known: Known) -> Page:
     buckets = tuple(_close_bucket(bucket, known, unknown) for bucket in root.field("data").items())
     following = root.get("next_page")
     try:
-        next_page = _cursor(root.field("has_more").flag(), following and following.text_or_none())
+        next_page = _cursor(root.field("has_more").flag(), following.text_or_none() if following else None)
     except JsonError:
         raise
     except ValueError as error:
@@ -206,7 +206,7 @@ def _close_bucket(bucket: Node, known: Known, unknown: set[str]) -> Bucket:
     unknown |= set(bucket.fields()) - {"starting_at", "ending_at", "results"}
     start, end = bucket.field("starting_at"), bucket.get("ending_at")
     try:
-        day = _day(start.text(), end and end.text())
+        day = _day(start.text(), end.text() if end else None)
     except JsonError:
         raise
     except ValueError as error:

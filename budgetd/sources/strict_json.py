@@ -1,10 +1,12 @@
-"""JSON that is what it says: nothing in an answer is guessed, repaired or taken twice, and every complaint names its place."""
+"""JSON that is what it says: nothing is guessed, repaired or taken twice, and every complaint names its place."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from typing import NoReturn
+
+from budgetd.escaping import for_text
 
 _EXCERPT = 80
 _LONGEST_NUMBER = 4300
@@ -50,8 +52,7 @@ def loads(body: bytes) -> object:
 
 def excerpt(text: str) -> str:
     """The first 80 characters, quoted, with everything escaped that a terminal or a log could obey."""
-    start = text[:_EXCERPT]
-    return f'"{"".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in start)}"'
+    return f'"{for_text(text[:_EXCERPT])}"'
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -95,6 +95,16 @@ class Database:
             yield from cursor.execute(sql, parameters)
 
     @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """All queries of the block see the same state, whatever another process commits meanwhile."""
+        with self._guarded() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                self._roll_back()
+
+    @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing: committed at the end of the block, rolled back when it raises."""
         with self._guarded() as connection:

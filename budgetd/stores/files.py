@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def plain_errors(path: Path) -> Iterator[None]:
 class Lock:
     """Only one daemon writes: a lock that the kernel frees when the process ends, however it ends.
 
-    `used`: a database was opened under this lock before.
+    `used`: a database was opened under this lock before. Raises StoreError naming the process that holds it.
     """
 
     def __init__(self, database: Path) -> None:
@@ -44,27 +45,33 @@ class Lock:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.used = "used" in self._read()
+                self._write("used" if self.used else "new")
             except BlockingIOError:
-                holder = self._read()
+                holder = (self._read() or ["unknown"])[0]
                 os.close(self._descriptor)
-                raise StoreError(
-                    f"{database} is in use by another budgetd, {f'process {holder}' if holder else 'process unknown'}; "
-                    "stop that one first"
-                ) from None
-            self.used = bool(self._read())
+                message = f"{database} is in use by another budgetd, process {holder}; stop that one first"
+                raise StoreError(message) from None
+            except OSError:
+                os.close(self._descriptor)
+                raise
 
-    def claim(self) -> None:
-        """Write down who holds it, once the database is open."""
+    def mark_used(self) -> None:
+        """From now on a missing database is a lost one."""
         with plain_errors(self.path):
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+            self._write("used")
 
     def release(self) -> None:
         """Let the next process in. The file stays: deleting it would let two processes hold two locks of one name."""
         os.close(self._descriptor)
 
-    def _read(self) -> str:
-        return os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+    def _read(self) -> list[str]:
+        return os.pread(self._descriptor, 64, 0).decode("ascii", "replace").split()
+
+    def _write(self, use: str) -> None:
+        text = f"{os.getpid()} {use}\n".encode()
+        os.pwrite(self._descriptor, text, 0)
+        os.ftruncate(self._descriptor, len(text))
 
 
 def make_folder(folder: Path) -> None:
@@ -165,7 +172,8 @@ def _restore(backup: Path, path: Path) -> None:
 
 def backups(path: Path) -> list[Path]:
     """The backups of the database, oldest first."""
-    return sorted(_folder(path).glob(f"{path.stem}-*Z*.db"))
+    name = re.compile(re.escape(path.stem) + r"-[0-9]{8}T[0-9]{6}Z(-version-[0-9]+)?\.db")
+    return sorted(file for file in _folder(path).glob("*.db") if name.fullmatch(file.name))
 
 
 def back_up(database: Database, now: datetime, mark: str = "") -> Path:

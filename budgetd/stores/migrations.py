@@ -188,6 +188,30 @@ MIGRATIONS: tuple[Migration, ...] = (
                 until TEXT NOT NULL CHECK (until LIKE '____-__-__T__:__:__.______Z'),
                 PRIMARY KEY (organisation, channel)
             ) STRICT, WITHOUT ROWID""",
+            # Pending, not under way, and not behind an older pending delivery of its channel that shares an incident
+            # with it: a resolve never overtakes its trigger.
+            """CREATE VIEW sendable AS
+                SELECT delivery.*, coalesce(hold.until, '') AS held_until
+                FROM delivery
+                LEFT JOIN channel_hold hold
+                  ON hold.organisation = delivery.organisation AND hold.channel = delivery.channel
+                WHERE delivery.state = 'pending'
+                  AND NOT EXISTS (
+                    SELECT 1 FROM attempt
+                    WHERE attempt.organisation = delivery.organisation AND attempt.delivery = delivery.id
+                      AND attempt.outcome IS NULL)
+                  AND NOT EXISTS (
+                    SELECT 1
+                    FROM delivery_notice mine
+                    JOIN notice ON notice.organisation = mine.organisation AND notice.id = mine.notice
+                    JOIN notice other ON other.organisation = notice.organisation AND other.incident = notice.incident
+                    JOIN delivery_notice theirs
+                      ON theirs.organisation = other.organisation AND theirs.notice = other.id
+                    JOIN delivery older ON older.organisation = theirs.organisation AND older.id = theirs.delivery
+                    WHERE mine.organisation = delivery.organisation AND mine.delivery = delivery.id
+                      AND NOT mine.superseded AND NOT theirs.superseded
+                      AND older.state = 'pending' AND older.channel = delivery.channel
+                      AND (older.created_at, older.id) < (delivery.created_at, delivery.id))""",
         ),
     ),
 )

@@ -1,0 +1,101 @@
+"""What can be told from a channel's URL without touching the network: its secrets, its kind, how to show it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import quote, unquote, unquote_plus
+
+MASK = "***"
+# Shorter pieces ("to", "us") are words; hiding them would make every sentence unreadable.
+_SHORTEST_SECRET = 3
+
+# Services whose purpose is to wake somebody.
+PAGERS = frozenset(
+    [
+        "betterstack",
+        "firehydrant",
+        "goalert",
+        "goalerts",
+        "ilert",
+        "incidentio",
+        "opsgenie",
+        "pagerduty",
+        "pagertree",
+        "signl4",
+        "spike",
+        "splunk",
+        "squadcast",
+        "victorops",
+        "xmatters",
+    ]
+)
+_HOST = re.compile(r"(?:localhost|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?\.?", re.ASCII)
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+def scheme(url: str) -> str:
+    """The part before `://` in lower case; empty when there is none."""
+    before, separator, _ = url.partition("://")
+    return before.strip().lower() if separator else ""
+
+
+def is_pager(url: str) -> bool:
+    """Whether the URL is of a service that wakes somebody."""
+    return scheme(url) in PAGERS
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: its scheme, and its host where that is a host and not a token."""
+    host = _host(url)
+    kind = scheme(url) or "(no scheme)"
+    return f"{kind}://{host}/{MASK}" if host else f"{kind}://{MASK}"
+
+
+def _authority(url: str) -> tuple[str, str, str]:
+    """(credentials, host or token, everything after)."""
+    authority, *tail = re.split(r"([/?#])", url.partition("://")[2], maxsplit=1)
+    credentials, _, host = authority.rpartition("@")
+    return credentials, host, "".join(tail)
+
+
+def _host(url: str) -> str:
+    host = _authority(url)[1]
+    return host if _HOST.fullmatch(host) else ""
+
+
+class Secrets:
+    """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it."""
+
+    def __init__(self, url: str) -> None:
+        pieces = set(_pieces(url))
+        pieces.discard("")
+        forms = {form for piece in pieces for form in _forms(piece)}
+        credentials = unquote(_authority(url)[0])
+        if credentials:
+            forms.add(base64.b64encode(credentials.encode("utf-8", "replace")).decode().rstrip("="))
+        longest_first = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
+
+    def scrub(self, text: str) -> str:
+        """The text with every secret replaced by `***`."""
+        return self._pattern.sub(MASK, text)
+
+
+def _pieces(url: str) -> list[str]:
+    credentials, host, tail = _authority(url)
+    pieces = [credentials, *credentials.split(":"), tail]
+    if not _HOST.fullmatch(host):
+        pieces += [host, *(piece for piece in re.split(r"[:,]", host) if not _PORT.fullmatch(piece))]
+    path, _, query = tail.partition("?")
+    pieces += [path, *re.split(r"[/,:;#]", path)]
+    values = [value for part in re.split(r"[&;]", query) for value in [part.partition("=")[2] or part]]
+    pieces += values
+    # A value may itself be a list or an address: to=a@example.com,b@example.com; its host is no secret.
+    pieces += [piece for value in values for piece in re.split(r"[,/:@]", unquote_plus(value)) if "." not in piece]
+    return pieces
+
+
+def _forms(piece: str) -> set[str]:
+    decoded = unquote(piece)
+    return {piece, decoded, unquote(decoded), unquote_plus(piece), quote(decoded, safe=""), quote(decoded)}

@@ -1,0 +1,316 @@
+"""tick(now), and the loop that waits, reads, reloads, sends and tells systemd.
+
+Everything that can block runs in a daemon thread of its own (the reader; a lane for each channel) and answers through
+one inbox. The loop's thread alone decides and touches the store, so nothing needs a lock, and nothing delays an exit.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+
+from budgetd import clock
+from budgetd.channels import Sender
+from budgetd.delivery import Answer, Outbound
+from budgetd.evaluation import Evaluator, Observation
+from budgetd.message import Flavour
+from budgetd.model import Changes, Failure, Label, Reason, Severity, SourceError
+from budgetd.outbox import Outbox
+from budgetd.polling import PollingPlan
+from budgetd.reader import Reader
+from budgetd.rulebook import Rulebook, RulebookError
+from budgetd.store import Store, StoreError
+from budgetd.systemd import Supervisor
+
+log = logging.getLogger("budgetd")
+
+# Never asleep for longer: a suspended machine or a stepped clock is noticed within this many seconds.
+LONGEST_NAP = 30.0
+# A poll that takes longer hangs where no deadline reaches (a resolver): better to be started anew.
+LONGEST_POLL = 600.0
+# A wall clock that moves by this much against the steady one was set, or the machine slept.
+CLOCK_STEP = timedelta(seconds=60)
+# A delivery that is still pending after this makes the heartbeat stop.
+OVERDUE = timedelta(minutes=10)
+# The state could not be written (disk full, locked): the same thing is tried again after this many seconds.
+STORE_RETRY = 15.0
+
+EXIT_DONE, EXIT_FAILED, EXIT_STATE = 0, 1, 75
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Into the inbox: what a poll brought."""
+
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Into the inbox: read the rules again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Into the inbox: end now."""
+
+
+Item = Read | Answer | Reload | Stop
+Inbox = queue.SimpleQueue[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """The way out to each channel of a rulebook."""
+
+    senders: Mapping[str, Sender]
+    flavours: Mapping[str, Flavour]
+
+
+# --- one pass ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one whole pass came to; `delivered` and `undelivered` count its attempts."""
+
+    observation: Observation
+    changes: Changes
+    delivered: int
+    undelivered: int
+
+
+def observe(reader: Reader, now: datetime, since: date | None) -> Observation:
+    """A poll that ends in an observation, whatever happens: a reader that died in silence would look like no spend."""
+    try:
+        return reader.observe(now, since)
+    except Exception as error:  # noqa: BLE001 (the one place: see above)
+        log.critical("the reader failed in an unforeseen way", exc_info=error)
+        what = SourceError(Failure.UNREADABLE, f"unforeseen {type(error).__name__} while reading (see the log)")
+        return Observation(reader.source.name, error=what)
+
+
+def tick(reader: Reader, evaluator: Evaluator, outbox: Outbox, inbox: Inbox, now: datetime) -> Ticked:
+    """One whole pass in this thread: read, evaluate, commit; then send and settle all that is due at `now`.
+
+    The outbox's lanes must answer in this thread, into `inbox`. Raises StoreError.
+    """
+    observation = observe(reader, now, evaluator.wanted_since(now))
+    changes = evaluator.take(observation, now)
+    delivered, undelivered = deliver(outbox, inbox, now)
+    return Ticked(observation, changes, delivered, undelivered)
+
+
+def deliver(outbox: Outbox, inbox: Inbox, now: datetime) -> tuple[int, int]:
+    """Send and settle all that is due at `now`, in this thread: how many attempts delivered, how many did not."""
+    results: list[bool] = []
+    while outbox.send_due(now):
+        while not inbox.empty():
+            item = inbox.get()
+            if isinstance(item, Answer):
+                results.append(outbox.settle(item, now))
+    return sum(results), len(results) - sum(results)
+
+
+# --- the loop ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment on both clocks: whichever comes first, so that neither a sleep nor a set clock delays it."""
+
+    wall: datetime
+    steady: float
+
+    def left(self, now: datetime, steady: float) -> float:
+        """Seconds until then; 0 when it has come."""
+        return max(0.0, min((self.wall - now).total_seconds(), self.steady - steady))
+
+
+@dataclass(slots=True)
+class Daemon:
+    """The loop.
+
+    `load` reads the rules file again (raises RulebookError), `equip` builds the ways out for it, `heartbeat` is called
+    after each whole good pass and must not block.
+    """
+
+    store: Store
+    reader: Reader
+    evaluator: Evaluator
+    outbox: Outbox
+    lanes: Outbound
+    inbox: Inbox
+    plan: PollingPlan
+    supervisor: Supervisor
+    load: Callable[[], Rulebook]
+    equip: Callable[[Rulebook], Equipment]
+    heartbeat: Callable[[], None]
+    jitter: random.Random = field(default_factory=random.SystemRandom)
+    status: str = "starting"
+    broken_rules: bool = False
+    polls: int = 0
+    failures: int = 0
+    _next_poll: Moment | None = None
+    _reading_since: float | None = None
+    _unsaved: list[Item] = field(default_factory=list)
+    _kept_up: date | None = None
+
+    def run(self) -> int:
+        """Run until told to stop; the exit code. Raises StoreError for a state that cannot be used any more."""
+        self.supervisor.tell("READY=1")
+        rulebook = self.evaluator.rulebook
+        log.info("watching: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
+        while True:
+            now, steady = clock.now(), clock.monotonic()
+            if self._reading_since is not None and steady - self._reading_since > LONGEST_POLL:
+                log.critical("a poll hangs since %d s: ending, to be started anew", LONGEST_POLL)
+                return EXIT_FAILED
+            self._begin_poll(now, steady)
+            self._guarded(lambda now=now: self.outbox.send_due(now))
+            self._report()
+            item = self._wait(now, steady)
+            self.lanes.abandon_overdue()
+            if isinstance(item, Stop):
+                self.supervisor.tell("STOPPING=1", "STATUS=ending")
+                return EXIT_DONE
+            if item is not None:
+                self._handle(item, clock.now())
+
+    def _handle(self, item: Item, now: datetime) -> None:
+        """Do what the inbox asks; what the state could not take now stays on the desk and is tried again."""
+        done: object = True
+        if isinstance(item, Read):
+            self._reading_since = None
+            done = self._guarded(lambda: self._take(item.observation, now))
+        elif isinstance(item, Answer):
+            done = self._guarded(lambda: self.outbox.settle(item, now))
+        elif isinstance(item, Reload):
+            done = self._guarded(lambda: self._reload(now))
+        if done is None:
+            self._unsaved.append(item)
+
+    def _guarded(self, act: Callable[[], Result]) -> Result | None:
+        """Do it; None when the state cannot be written for now (full, locked), which ends by itself or is mended."""
+        try:
+            return act()
+        except StoreError as error:
+            if not error.transient:
+                raise
+            log.error("the state cannot be written for now: %s", error)
+            self.status = f"the state cannot be written: {error}"
+            return None
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def _wait(self, now: datetime, steady: float) -> Item | None:
+        try:
+            item: Item | None = self.inbox.get(timeout=self._nap(now, steady))
+        except queue.Empty:
+            item = self._unsaved.pop(0) if self._unsaved else None
+        drift = (clock.now() - now) - timedelta(seconds=clock.monotonic() - steady)
+        if abs(drift) >= CLOCK_STEP:
+            log.warning("the clock moved by %s against the steady one: polling at once", drift)
+            self._next_poll = None
+        return item
+
+    def _nap(self, now: datetime, steady: float) -> float:
+        """Seconds until there is something to do, at most."""
+        naps = [LONGEST_NAP]
+        if self.supervisor.watchdog is not None:
+            naps.append(self.supervisor.watchdog / 3)
+        if self._unsaved:
+            naps.append(STORE_RETRY)
+        if self._reading_since is None:
+            naps.append(self._next_poll.left(now, steady) if self._next_poll is not None else 0.0)
+        overdue = self.lanes.next_deadline()
+        if overdue is not None:
+            naps.append(overdue)
+        next_due = self._guarded(self.store.next_due)
+        if next_due is not None:
+            naps.append((next_due - now).total_seconds())
+        return max(0.01, min(naps))
+
+    def _report(self) -> None:
+        rules = "; the rules file has mistakes, the old rules stay in force" if self.broken_rules else ""
+        self.supervisor.tell("WATCHDOG=1", f"STATUS={self.status}{rules}")
+
+    # --- polling ---------------------------------------------------------------------------------
+
+    def _begin_poll(self, now: datetime, steady: float) -> None:
+        due = self._next_poll is None or self._next_poll.left(now, steady) <= 0
+        if self._reading_since is not None or not due:
+            return
+        since = self._guarded(lambda: self.evaluator.wanted_since(now))
+        self._reading_since = steady
+
+        def poll() -> None:
+            self.inbox.put(Read(observe(self.reader, now, since)))
+
+        threading.Thread(target=poll, name="reader", daemon=True).start()
+
+    def _take(self, observation: Observation, now: datetime) -> bool:
+        self.polls += 1
+        self.failures = self.failures + 1 if observation.error is not None else 0
+        self._plan(timedelta(seconds=STORE_RETRY), now)
+        changes = self.evaluator.take(observation, now)
+        self._plan(self.plan.wait(now, changes.through, observation.error, self.failures, self.jitter), now)
+        self._note(observation, changes)
+        if observation.report is not None:
+            self._keep_up(now)
+            if all(now - delivery.created_at < OVERDUE for delivery in self.store.recall().outbox):
+                self.heartbeat()
+        return True
+
+    def _plan(self, wait: timedelta, now: datetime) -> None:
+        self._next_poll = Moment(now + wait, clock.monotonic() + wait.total_seconds())
+
+    def _note(self, observation: Observation, changes: Changes) -> None:
+        if observation.error is not None:
+            self.status = f"cannot see spend: {observation.error.message}"
+            log.warning("poll failed (%s): %s", observation.error.failure.value, observation.error.message)
+        elif changes.through is not None:
+            self.status = f"data through {changes.through:%d %b %H:%M} UTC"
+        for remark in observation.report.remarks if observation.report is not None else ():
+            log.warning("%s: %s", observation.source, remark)
+        for notice in changes.notices:
+            log.info("notice %s: %s %s (%s)", notice.id, notice.facts.rule, notice.reason.value, notice.severity.value)
+
+    def _keep_up(self, now: datetime) -> None:
+        """Once a day: a backup, then retention."""
+        if self._kept_up != now.date():
+            self._kept_up = now.date()
+            self.store.back_up(now)
+            self.store.prune(now)
+
+    # --- edits -----------------------------------------------------------------------------------
+
+    def _reload(self, now: datetime) -> bool:
+        self.supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={int(clock.monotonic() * 1_000_000)}")
+        try:
+            rulebook = self.load()
+        except RulebookError as error:
+            self._keep_old_rules(error, now)
+        else:
+            equipment = self.equip(rulebook)
+            self.evaluator.reload(rulebook, now)
+            self.outbox.use(equipment.senders, equipment.flavours)
+            self.broken_rules = False
+            log.info("reloaded: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
+        self.supervisor.tell("READY=1")
+        return True
+
+    def _keep_old_rules(self, error: RulebookError, now: datetime) -> None:
+        log.error("the rules file has mistakes, the old rules stay in force:\n%s", error)
+        self.broken_rules = True
+        about = Label("rules", str(error), "the rules file")
+        text = f"The rules file has mistakes; the old rules stay in force.\n{error}"
+        self.evaluator.tell(about, Reason.RELOAD_FAILED, Severity.WARNING, text, now)

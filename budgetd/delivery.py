@@ -1,0 +1,295 @@
+"""On the way out: a lane for each channel, and when what was not delivered is tried again."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Protocol
+
+from budgetd import clock
+from budgetd.channels import Sender
+from budgetd.message import Message
+from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt
+
+PAGE_DEADLINE = 15.0  # seconds
+DEADLINE = 30.0
+# The sender gets a little less than the lane, so that it can still say itself what went wrong.
+_SENDERS_SHARE = 0.95
+
+# Seconds between the attempts; the last one repeats. The first attempt is at once.
+PAGE_WAITS = (5, 15, 30, 60, 120, 300)
+WAITS = (5, 30, 120, 600, 1800, 3600)
+GIVE_UP_AFTER = timedelta(hours=72)
+LEAST_WAIT = 1.0
+LEAST_RATE_LIMIT = 30.0  # when a service says "too many" but not for how long
+LONGEST_RETRY_AFTER = 3600.0
+# Somebody must mend it, outside or in the rules file: no hammering, but no restart needed either.
+BROKEN_CHANNEL_WAIT = (1800.0, 3600.0)
+
+
+# --- retry policy, pure ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a delivery after an attempt.
+
+    `escalate`: another channel should be told. It is set on every attempt that meets a broken channel, so the notice
+    that comes of it needs an id made of the channel and the delivery.
+    """
+
+    state: DeliveryState
+    next_attempt_at: datetime | None = None
+    hold_channel_until: datetime | None = None
+    face: Face | None = None
+    escalate: bool = False
+
+
+def deadline(delivery: Delivery) -> float:
+    """Seconds that one attempt may take."""
+    return PAGE_DEADLINE if delivery.page else DEADLINE
+
+
+def after(delivery: Delivery, receipt: Receipt, now: datetime, jitter: Random) -> Settlement:
+    """What follows from the receipt. `delivery.attempts` counts the attempts before this one."""
+    outcome = receipt.outcome
+    if outcome is Outcome.DELIVERED:
+        return Settlement(DeliveryState.DELIVERED)
+    if outcome is Outcome.REJECTED:
+        return _simpler(delivery, now)
+    if outcome is Outcome.RATE_LIMITED:
+        until = now + timedelta(seconds=_rate_limit(delivery, receipt, jitter))
+        return _again(delivery, until, hold_channel_until=until)
+    if outcome in (Outcome.UNAUTHORISED, Outcome.GONE):
+        wait = max(jitter.uniform(*BROKEN_CHANNEL_WAIT), _asked(receipt))
+        return _again(delivery, now + timedelta(seconds=wait), escalate=True)
+    wait = max(_wait(delivery, jitter), _asked(receipt))
+    return _again(delivery, now + timedelta(seconds=wait))
+
+
+def _simpler(delivery: Delivery, now: datetime) -> Settlement:
+    faces = list(Face)
+    following = faces.index(delivery.face) + 1
+    if following == len(faces) or now - delivery.created_at >= GIVE_UP_AFTER:
+        return Settlement(DeliveryState.GIVEN_UP, escalate=True)
+    return Settlement(DeliveryState.PENDING, next_attempt_at=now, face=faces[following])
+
+
+def _again(
+    delivery: Delivery, at: datetime, *, hold_channel_until: datetime | None = None, escalate: bool = False
+) -> Settlement:
+    if at - delivery.created_at > GIVE_UP_AFTER:
+        return Settlement(DeliveryState.GIVEN_UP, hold_channel_until=hold_channel_until, escalate=True)
+    return Settlement(DeliveryState.PENDING, at, hold_channel_until, escalate=escalate)
+
+
+def _wait(delivery: Delivery, jitter: Random) -> float:
+    """Seconds, with full jitter above a small floor: channels that failed together do not come back together."""
+    waits = PAGE_WAITS if delivery.page else WAITS
+    longest = waits[min(max(delivery.attempts, 0), len(waits) - 1)]
+    return jitter.uniform(max(LEAST_WAIT, longest / 10), longest)
+
+
+def _rate_limit(delivery: Delivery, receipt: Receipt, jitter: Random) -> float:
+    asked = _asked(receipt) or max(LEAST_RATE_LIMIT, _wait(delivery, jitter))
+    return asked + jitter.uniform(0, min(5.0, asked / 10))
+
+
+def _asked(receipt: Receipt) -> float:
+    """Seconds that the service wants us to wait; 0 when it did not say."""
+    return min(max(receipt.after, 0.0), LONGEST_RETRY_AFTER) if receipt.after is not None else 0.0
+
+
+# --- lanes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of an offered message.
+
+    `late`: the lane was already given up and UNKNOWN was answered for it; only worth a line in the log.
+    """
+
+    channel: str
+    delivery: str
+    receipt: Receipt
+    late: bool = False
+
+
+class Outbound(Protocol):
+    """Where due messages go. Called from the main loop only."""
+
+    def busy(self) -> frozenset[str]:
+        """The channels that have a send in flight."""
+        ...
+
+    def offer(self, channel: str, message: Message, deadline: float) -> None:
+        """Send within `deadline` seconds; the answer is reported once. The channel must not be busy."""
+        ...
+
+    def abandon_overdue(self) -> None:
+        """Give up the sends that overran their deadline; they are answered as UNKNOWN."""
+        ...
+
+    def next_deadline(self) -> float | None:
+        """Seconds until a send in flight is overdue; None when there is none."""
+        ...
+
+    def replace(self, senders: Mapping[str, Sender]) -> None:
+        """Use these channels from now on; sends in flight end as they began."""
+        ...
+
+    def close(self) -> None:
+        """Begin nothing more. Does not wait: what is in flight is lost to this process."""
+        ...
+
+
+class _Job:
+    """One send in flight. Whoever takes it first, the lane's thread or the main loop, may answer."""
+
+    def __init__(self, sender: Sender, message: Message, seconds: float) -> None:
+        self.sender = sender
+        self.message = message
+        self.seconds = seconds
+        self.ends = clock.monotonic() + seconds
+        self._untaken = threading.Lock()
+
+    def take(self) -> bool:
+        """True for the first who asks."""
+        return self._untaken.acquire(blocking=False)
+
+
+class _Lane:
+    """One channel's thread. It is a daemon, as a stuck send must not delay the exit."""
+
+    def __init__(self, channel: str, report: Callable[[Answer], None]) -> None:
+        self.channel = channel
+        self.job: _Job | None = None
+        self._report = report
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=f"lane {channel[:40]}", daemon=True).start()
+
+    def begin(self, job: _Job) -> None:
+        self.job = job
+        self._jobs.put(job)
+
+    def end(self) -> None:
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            receipt = job.sender.send(job.message, job.seconds * _SENDERS_SHARE)
+            in_time = job.take()
+            self._report(Answer(self.channel, job.message.id, receipt, late=not in_time))
+
+
+class Lanes:
+    """A thread for each channel, started at its first message.
+
+    `report` is called from the lanes' threads and from `abandon_overdue`: a queue's `put`.
+    """
+
+    def __init__(self, senders: Mapping[str, Sender], report: Callable[[Answer], None]) -> None:
+        self._senders = dict(senders)
+        self._report = report
+        self._lanes: dict[str, _Lane] = {}
+        self._flying: dict[str, _Job] = {}
+        self._changed = threading.Lock()
+        self._closed = False
+
+    def busy(self) -> frozenset[str]:
+        """The channels that have a send in flight."""
+        with self._changed:
+            return frozenset(self._flying)
+
+    def offer(self, channel: str, message: Message, deadline: float) -> None:
+        """Send within `deadline` seconds in the channel's thread. Raises KeyError for an unknown channel."""
+        job = _Job(self._senders[channel], message, deadline)
+        with self._changed:
+            if self._closed:
+                return
+            if channel in self._flying:
+                raise ValueError(f"channel {channel} has a send in flight")
+            self._flying[channel] = job
+            if channel not in self._lanes:
+                self._lanes[channel] = _Lane(channel, self._finished)
+        self._lanes[channel].begin(job)
+
+    def _finished(self, answer: Answer) -> None:
+        if not answer.late:
+            with self._changed:
+                self._flying.pop(answer.channel, None)
+        self._report(answer)
+
+    def abandon_overdue(self) -> None:
+        """Answer UNKNOWN for each send that overran its deadline; the channel's next one gets a fresh thread."""
+        now = clock.monotonic()
+        with self._changed:
+            overdue = {channel: job for channel, job in self._flying.items() if job.ends <= now and job.take()}
+            for channel in overdue:
+                del self._flying[channel]
+                self._lanes.pop(channel).end()
+        for channel, job in overdue.items():
+            receipt = Receipt(Outcome.UNKNOWN, f"no end within {job.seconds:g} s, given up; it may have arrived")
+            self._report(Answer(channel, job.message.id, receipt))
+
+    def next_deadline(self) -> float | None:
+        """Seconds until a send in flight is overdue; None when there is none."""
+        with self._changed:
+            ends = [job.ends for job in self._flying.values()]
+        return max(0.0, min(ends) - clock.monotonic()) if ends else None
+
+    def replace(self, senders: Mapping[str, Sender]) -> None:
+        """Use these channels from now on; sends in flight end as they began."""
+        self._senders = dict(senders)
+        with self._changed:
+            for channel in [name for name in self._lanes if name not in senders and name not in self._flying]:
+                self._lanes.pop(channel).end()
+
+    def close(self) -> None:
+        """Begin nothing more, and let the idle threads end. Does not wait for a send in flight."""
+        with self._changed:
+            self._closed = True
+            lanes, self._lanes = list(self._lanes.values()), {}
+        for lane in lanes:
+            lane.end()
+
+
+class InThisThread:
+    """The same without threads, for one pass and for simulations: `offer` returns when it is answered.
+
+    Nothing but the sender bounds the time of a send.
+    """
+
+    def __init__(self, senders: Mapping[str, Sender], report: Callable[[Answer], None]) -> None:
+        self._senders = dict(senders)
+        self._report = report
+        self._closed = False
+
+    def busy(self) -> frozenset[str]:
+        """Never any: a send has ended when `offer` returns."""
+        return frozenset()
+
+    def offer(self, channel: str, message: Message, deadline: float) -> None:
+        """Send and report. Raises KeyError for an unknown channel."""
+        if not self._closed:
+            self._report(Answer(channel, message.id, self._senders[channel].send(message, deadline)))
+
+    def abandon_overdue(self) -> None:
+        """Nothing is ever in flight."""
+
+    def next_deadline(self) -> float | None:
+        """None: nothing is ever in flight."""
+        return None
+
+    def replace(self, senders: Mapping[str, Sender]) -> None:
+        """Use these channels from now on."""
+        self._senders = dict(senders)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        self._closed = True

@@ -1,0 +1,102 @@
+"""due -> send -> settle: the deliveries that the store holds leave through the lanes, and what came of each is kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import datetime
+
+from budgetd.channels import Sender
+from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
+from budgetd.evaluation import Evaluator
+from budgetd.message import Flavour, render_safely
+from budgetd.model import Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity
+from budgetd.store import Store
+
+REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
+
+
+class Outbox:
+    """Sends what is due and settles what was sent. A message is marked as delivered only after it was."""
+
+    def __init__(
+        self,
+        store: Store,
+        evaluator: Evaluator,
+        lanes: Outbound,
+        flavours: Mapping[str, Flavour],
+        jitter: random.Random,
+    ) -> None:
+        self._store = store
+        self._evaluator = evaluator
+        self._lanes = lanes
+        self._flavours = flavours
+        self._jitter = jitter
+        self._in_flight: dict[str, Delivery] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages have left and were not yet settled."""
+        return len(self._in_flight)
+
+    def use(self, lanes: Outbound, flavours: Mapping[str, Flavour]) -> None:
+        """After a reload: send through other lanes from now on; what is in flight is settled as before."""
+        self._lanes, self._flavours = lanes, flavours
+
+    def send_due(self, now: datetime) -> int:
+        """Hand every due delivery of an idle channel to its lane. How many there were."""
+        busy = {delivery.channel for delivery in self._in_flight.values()}
+        due = self._store.due(now, busy)
+        for delivery in due:
+            if delivery.channel in self._evaluator.rulebook.channels:
+                self._send(delivery, now)
+            else:
+                self._give_up(delivery, REMOVED, now)
+        return len(due)
+
+    def settle(self, answer: Answer, now: datetime) -> bool:
+        """Keep what became of a message that had left, and say whether it was delivered.
+
+        Raises StoreError; the answer can be given again then.
+        """
+        delivery = self._in_flight.get(answer.delivery)
+        if delivery is None or answer.late:
+            return False
+        self._keep(delivery, answer.receipt, after(delivery, answer.receipt, now, self._jitter), now)
+        del self._in_flight[answer.delivery]
+        return answer.receipt.outcome is Outcome.DELIVERED
+
+    def _send(self, delivery: Delivery, now: datetime) -> None:
+        self._store.begin_attempt(delivery.id, now)
+        self._in_flight[delivery.id] = delivery
+        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+    def _give_up(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
+        self._keep(delivery, receipt, Settlement(DeliveryState.GIVEN_UP, escalate=True), now)
+
+    def _keep(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
+        self._store.settle(
+            delivery.id,
+            receipt,
+            now,
+            state=result.state,
+            next_attempt_at=result.next_attempt_at,
+            hold_channel_until=result.hold_channel_until,
+            face=result.face,
+        )
+        if result.escalate and not _of_undeliverable(delivery):
+            self._escalate(delivery, receipt, result, now)
+
+    def _escalate(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
+        given_up = result.state is DeliveryState.GIVEN_UP
+        outcome = "was given up" if given_up else "is not accepted and will be tried again"
+        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}"
+        about = Label("channel", f"{delivery.id}/{result.state.value}", delivery.channel)
+        severity = max((notice.severity for notice in delivery.notices), key=lambda s: s.rank, default=Severity.WARNING)
+        self._evaluator.tell(about, Reason.UNDELIVERABLE, severity, text, now)
+
+
+def _of_undeliverable(delivery: Delivery) -> bool:
+    """Whether the delivery itself only tells of another one: that would go round for ever."""
+    return all(notice.reason is Reason.UNDELIVERABLE for notice in delivery.notices)

@@ -1,0 +1,67 @@
+"""One poll of the outside: names now and then, the bill each time; what went wrong is part of the answer."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+from budgetd.evaluation import Observation
+from budgetd.model import Failure, Organisation, SourceError, Workspace
+from budgetd.sources import Account, Source
+
+# Workspaces are made and renamed rarely, and a name that is an hour old does no harm.
+NAMES_EVERY = timedelta(hours=1)
+
+
+class Reader:
+    """Reads a source and the account's names. It decides nothing, and keeps nothing that must survive.
+
+    `pinned` is the organisation that the state belongs to: a key of another one is refused, never mixed in.
+    """
+
+    def __init__(self, source: Source, account: Account, pinned: Organisation | None) -> None:
+        self.source = source
+        self._account = account
+        self._pinned = pinned
+        self._organisation: Organisation | None = None
+        self._asked_names: datetime | None = None
+        self._asked_since: date | None = None
+
+    def observe(self, now: datetime, since: date | None) -> Observation:
+        """What a poll at `now` brings; never raises SourceError. `since`: the first UTC day that is lacking."""
+        workspaces: tuple[Workspace, ...] | None = None
+        try:
+            if self._organisation is None or self._names_are_old(now):
+                self._organisation = self._own_organisation()
+                workspaces = self._workspaces()
+                self._asked_names = now
+            report = self.source.read(now, self._history(since))
+        except SourceError as error:
+            return Observation(self.source.name, None, error, self._organisation, workspaces)
+        self._asked_since = since or self._asked_since
+        return Observation(self.source.name, report, None, self._organisation, workspaces)
+
+    def _history(self, since: date | None) -> date | None:
+        """A day that was asked for and not served does not exist: it is not asked for at every poll."""
+        asked = self._asked_since
+        return since if since is not None and (asked is None or since < asked) else None
+
+    def _names_are_old(self, now: datetime) -> bool:
+        return self._asked_names is None or not timedelta(0) <= now - self._asked_names < NAMES_EVERY
+
+    def _own_organisation(self) -> Organisation:
+        found = self._account.organisation()
+        if self._pinned is not None and found.id != self._pinned.id:
+            raise SourceError(
+                Failure.REFUSED,
+                f"the admin key belongs to organisation {found.name} ({found.id}), but the state is that of "
+                f"{self._pinned.name} ({self._pinned.id}): use that organisation's key, or another BUDGETD_DATABASE",
+            )
+        self._pinned = found
+        return found
+
+    def _workspaces(self) -> tuple[Workspace, ...] | None:
+        """The workspaces, or None: without them alerts carry ids or last known names, but they go out."""
+        try:
+            return self._account.workspaces()
+        except SourceError:
+            return None

@@ -1,0 +1,159 @@
+"""What is due on which channel, and what became of it: the outbox's part of the SQLite store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+
+from budgetd.model import Delivery, DeliveryState, Face, Receipt, Superseded
+from budgetd.store import StoreError
+from budgetd.stores import records
+from budgetd.stores.reading import HOME
+from budgetd.stores.records import instant_text
+
+
+def due_ids(connection: sqlite3.Connection, now: datetime, busy: Iterable[str]) -> list[str]:
+    """The id of the oldest due delivery of each channel that is neither busy nor held back."""
+    channels = connection.execute(
+        "SELECT DISTINCT channel FROM delivery WHERE organisation = ? AND state = 'pending'", (HOME,)
+    ).fetchall()
+    free = {channel for (channel,) in channels} - set(busy)
+    found = (_oldest_due(connection, channel, instant_text(now)) for channel in sorted(free))
+    return [delivery for delivery in found if delivery is not None]
+
+
+def _oldest_due(connection: sqlite3.Connection, channel: str, now: str) -> str | None:
+    row = connection.execute(
+        """SELECT id FROM sendable
+           WHERE organisation = ? AND channel = ? AND next_attempt_at <= ? AND held_until <= ?
+           ORDER BY created_at, id LIMIT 1""",
+        (HOME, channel, now, now),
+    ).fetchone()
+    return None if row is None else str(row["id"])
+
+
+# Channels with an attempt under way are left out: nothing can be begun there before it is settled.
+NEXT_DUE = """
+    SELECT min(max(next_attempt_at, held_until)) FROM sendable
+    WHERE organisation = ? AND channel NOT IN (
+        SELECT delivery.channel FROM attempt
+        JOIN delivery ON delivery.organisation = attempt.organisation AND delivery.id = attempt.delivery
+        WHERE attempt.outcome IS NULL)
+"""
+
+
+def add(connection: sqlite3.Connection, delivery: Delivery) -> None:
+    """Put it into the outbox, unless it is there or was there already: told once."""
+    values = {"home": HOME, **records.delivery_values(delivery)}
+    added = connection.execute(
+        """INSERT INTO delivery (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts)
+           VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts)
+           ON CONFLICT DO NOTHING""",
+        values,
+    ).rowcount
+    if added:
+        connection.executemany(
+            "INSERT INTO delivery_notice (organisation, delivery, position, notice) VALUES (?, ?, ?, ?)",
+            ((HOME, delivery.id, position, notice.id) for position, notice in enumerate(delivery.notices)),
+        )
+
+
+def supersede(connection: sqlite3.Connection, superseded: Iterable[Superseded]) -> None:
+    """Mark these notices; what is finished stays as it was."""
+    connection.executemany(
+        """UPDATE delivery_notice SET superseded = 1
+           WHERE organisation = :home AND delivery = :delivery AND notice = :notice AND EXISTS (
+               SELECT 1 FROM delivery WHERE organisation = :home AND id = :delivery AND state = 'pending')""",
+        ({"home": HOME, "delivery": each.delivery, "notice": each.notice} for each in superseded),
+    )
+    drop_superseded(connection)
+
+
+def drop_superseded(connection: sqlite3.Connection) -> None:
+    """Pending deliveries that have nothing left to say end here, except those under way: they end when settled."""
+    connection.execute(
+        """UPDATE delivery SET state = 'superseded'
+           WHERE organisation = ? AND state = 'pending'
+             AND EXISTS (SELECT 1 FROM delivery_notice WHERE delivery_notice.organisation = delivery.organisation
+                         AND delivery_notice.delivery = delivery.id)
+             AND NOT EXISTS (SELECT 1 FROM delivery_notice WHERE delivery_notice.organisation = delivery.organisation
+                             AND delivery_notice.delivery = delivery.id AND NOT superseded)
+             AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.organisation = delivery.organisation
+                             AND attempt.delivery = delivery.id AND outcome IS NULL)""",
+        (HOME,),
+    )
+
+
+def begin(connection: sqlite3.Connection, delivery: str, now: datetime) -> None:
+    """Count an attempt and remember which notices it carries."""
+    begun = connection.execute(
+        """UPDATE delivery SET attempts = attempts + 1
+           WHERE organisation = ? AND id = ? AND state = 'pending' RETURNING attempts""",
+        (HOME, delivery),
+    ).fetchone()
+    if begun is None:
+        raise StoreError(f"delivery {delivery} is not pending; it must not be sent")
+    connection.execute(
+        "UPDATE delivery_notice SET sent = 1 WHERE organisation = ? AND delivery = ? AND NOT superseded",
+        (HOME, delivery),
+    )
+    connection.execute(
+        "INSERT INTO attempt (organisation, delivery, number, started_at) VALUES (?, ?, ?, ?)",
+        (HOME, delivery, begun["attempts"], instant_text(now)),
+    )
+
+
+def end_attempt(connection: sqlite3.Connection, delivery: str, receipt: Receipt, now: datetime) -> None:
+    """Close the attempt under way, if there is one."""
+    connection.execute(
+        """UPDATE attempt SET ended_at = ?, outcome = ?, detail = ?
+           WHERE organisation = ? AND delivery = ? AND outcome IS NULL""",
+        (instant_text(now), receipt.outcome, receipt.detail, HOME, delivery),
+    )
+
+
+def set_state(
+    connection: sqlite3.Connection,
+    delivery: str,
+    state: DeliveryState,
+    next_attempt_at: datetime | None,
+    face: Face | None,
+) -> None:
+    """Move a delivery on. Delivered is for good; what was superseded or given up can only still be delivered."""
+    connection.execute(
+        """UPDATE delivery SET
+               state = CASE WHEN state = 'pending' OR :state = 'delivered' THEN :state ELSE state END,
+               next_attempt_at = coalesce(:next, next_attempt_at),
+               face = coalesce(:face, face)
+           WHERE organisation = :home AND id = :delivery""",
+        {
+            "home": HOME,
+            "delivery": delivery,
+            "state": state,
+            "next": None if next_attempt_at is None else instant_text(next_attempt_at),
+            "face": face,
+        },
+    )
+
+
+def supersede_undelivered(connection: sqlite3.Connection, delivery: str) -> None:
+    """What was given up after it had nothing left to say is superseded: nobody need hear of it."""
+    connection.execute(
+        """UPDATE delivery SET state = 'superseded'
+           WHERE organisation = :home AND id = :delivery AND state = 'given_up'
+             AND EXISTS (SELECT 1 FROM delivery_notice WHERE organisation = :home AND delivery = :delivery)
+             AND NOT EXISTS (SELECT 1 FROM delivery_notice
+                             WHERE organisation = :home AND delivery = :delivery AND NOT superseded)""",
+        {"home": HOME, "delivery": delivery},
+    )
+
+
+def hold(connection: sqlite3.Connection, delivery: str, until: datetime) -> None:
+    """Nothing leaves on the delivery's channel before `until`."""
+    connection.execute(
+        """INSERT INTO channel_hold (organisation, channel, until)
+           SELECT organisation, channel, :until FROM delivery WHERE organisation = :home AND id = :delivery
+           ON CONFLICT DO UPDATE SET until = excluded.until""",
+        {"home": HOME, "delivery": delivery, "until": instant_text(until)},
+    )

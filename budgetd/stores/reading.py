@@ -1,0 +1,211 @@
+"""The reading part of the SQLite store, on any connection: the daemon's own, or one beside it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import cast
+
+from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Incident, Notice, Organisation
+from budgetd.store import DeliveryRecord, Memory, StoreError
+from budgetd.stores import records
+from budgetd.stores.database import Database, open_reading
+from budgetd.stores.migrations import MIGRATIONS, require_known, version
+from budgetd.stores.records import instant, instant_text
+
+# The number of the one organisation of a file.
+HOME = 1
+# How long a resolved incident is still needed for evaluation: a closed month is corrected until the 8th.
+RECALLED = timedelta(days=70)
+
+_TOLD = """
+    SELECT DISTINCT notice.incident, delivery.channel
+    FROM notice
+    JOIN delivery_notice carried ON carried.organisation = notice.organisation AND carried.notice = notice.id
+    JOIN delivery ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
+    LEFT JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
+    WHERE notice.organisation = ? AND notice.kind = 'trigger'
+      AND (carried.sent OR (delivery.state = 'pending' AND NOT carried.superseded))
+      AND (incident.id IS NULL OR incident.state != 'resolved' OR incident.period_end >= ?)
+"""
+
+# One query for many deliveries: their ids come as one JSON list.
+_NOTICES_OF_DELIVERIES = """
+    SELECT carried.delivery, notice.*
+    FROM delivery_notice carried
+    JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
+    WHERE carried.organisation = ? AND carried.delivery IN (SELECT value FROM json_each(?))
+      AND NOT (carried.superseded AND ?)
+    ORDER BY carried.delivery, carried.position
+"""
+
+
+class SqliteReader:
+    """What is known, as of the last commit. Every method raises StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recall(self) -> Memory:
+        """Everything but the cost lines."""
+        with self._database.snapshot():
+            return self._recall()
+
+    def _recall(self) -> Memory:
+        rows = self._database.rows
+        through = self._through()
+        since = "" if through is None else instant_text(through - RECALLED)
+        told: defaultdict[str, set[str]] = defaultdict(set)
+        for incident, channel in rows(_TOLD, (HOME, since)):
+            told[incident].add(channel)
+        recent = rows(
+            "SELECT * FROM incident WHERE organisation = ? AND (state != 'resolved' OR period_end >= ?)", (HOME, since)
+        )
+        return Memory(
+            organisation=self._organisation(),
+            workspaces={row["id"]: records.workspace(row) for row in self._all_workspaces()},
+            through=through,
+            incidents={row["id"]: records.incident(row) for row in recent},
+            rules={
+                row["rule"]: records.rule_state(row)
+                for row in rows("SELECT * FROM rule_state WHERE organisation = ?", (HOME,))
+            },
+            health={
+                row["source"]: records.health(row)
+                for row in rows("SELECT * FROM health WHERE organisation = ?", (HOME,))
+            },
+            outbox=self._outbox(),
+            told={incident: frozenset(channels) for incident, channels in told.items()},
+        )
+
+    def known_days(self) -> frozenset[date]:
+        """The UTC days whose cost lines are kept."""
+        rows = self._database.rows("SELECT day FROM cost_day WHERE organisation = ?", (HOME,))
+        return frozenset(date.fromisoformat(row["day"]) for row in rows)
+
+    def cost_days(self, start: date, end: date) -> Iterator[CostDay]:
+        """The kept days in [start, end), oldest first; one at a time, their dimensions shared."""
+        days = self._database.rows(
+            "SELECT day, basis, complete FROM cost_day WHERE organisation = ? AND day >= ? AND day < ? ORDER BY day",
+            (HOME, start.isoformat(), end.isoformat()),
+        )
+        series = self._series() if days else {}
+        for row in days:
+            lines = {
+                series[cast(int, number)]: Decimal(cast(str, amount))
+                for number, amount in self._database.each(
+                    "SELECT series, amount FROM cost_line WHERE organisation = ? AND day = ?", (HOME, row["day"])
+                )
+            }
+            yield CostDay(date.fromisoformat(row["day"]), lines, Basis(row["basis"]), bool(row["complete"]))
+
+    def incidents(self) -> tuple[Incident, ...]:
+        """Every kept incident, the last changed first."""
+        rows = self._database.rows(
+            "SELECT * FROM incident WHERE organisation = ? ORDER BY changed_at DESC, id", (HOME,)
+        )
+        return tuple(records.incident(row) for row in rows)
+
+    def notices(self, incident: str) -> tuple[Notice, ...]:
+        """An incident's notices in the order of their sequence."""
+        rows = self._database.rows(
+            "SELECT * FROM notice WHERE organisation = ? AND incident = ? ORDER BY sequence, created_at, id",
+            (HOME, incident),
+        )
+        return tuple(records.notice(row) for row in rows)
+
+    def deliveries(self, notice: str | None = None, limit: int = 100) -> tuple[DeliveryRecord, ...]:
+        """The deliveries that carry the notice (None: all), the newest first, with all their notices."""
+        with self._database.snapshot():
+            return self._delivery_records(notice, limit)
+
+    def _delivery_records(self, notice: str | None, limit: int) -> tuple[DeliveryRecord, ...]:
+        rows = self._database.rows(
+            """SELECT id FROM delivery
+               WHERE organisation = :home AND (:notice IS NULL OR id IN (
+                   SELECT delivery FROM delivery_notice WHERE organisation = :home AND notice = :notice))
+               ORDER BY created_at DESC, id DESC LIMIT :limit""",
+            {"home": HOME, "notice": notice, "limit": limit},
+        )
+        deliveries = self._deliveries([row["id"] for row in rows], remaining=False)
+        attempts = self._attempts(delivery.id for delivery in deliveries)
+        return tuple(DeliveryRecord(delivery, tuple(attempts[delivery.id])) for delivery in reversed(deliveries))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def _organisation(self) -> Organisation | None:
+        row = self._database.row("SELECT id, name FROM organisation WHERE number = ?", (HOME,))
+        return None if row["id"] is None else Organisation(row["id"], row["name"])
+
+    def _all_workspaces(self) -> list[sqlite3.Row]:
+        return self._database.rows("SELECT * FROM workspace WHERE organisation = ?", (HOME,))
+
+    def _through(self) -> datetime | None:
+        (text,) = self._database.row("SELECT max(through) FROM source WHERE organisation = ?", (HOME,))
+        return None if text is None else instant(text)
+
+    def _series(self) -> dict[int, Dimensions]:
+        known: dict[object, str | None] = {}
+        share = known.setdefault  # the same few names occur in very many combinations
+        rows = self._database.each(
+            """SELECT id, workspace, description, cost_type, model, token_type, service_tier, context_window,
+                      inference_geo, speed
+               FROM series WHERE organisation = ?""",
+            (HOME,),
+        )
+        return {
+            cast(int, number): Dimensions(*(share(value, cast("str | None", value)) for value in values))
+            for number, *values in rows
+        }
+
+    def _outbox(self) -> tuple[Delivery, ...]:
+        rows = self._database.rows("SELECT id FROM delivery WHERE organisation = ? AND state = 'pending'", (HOME,))
+        return self._deliveries([row["id"] for row in rows], remaining=True)
+
+    def _deliveries(self, ids: list[str], *, remaining: bool) -> tuple[Delivery, ...]:
+        """Those deliveries, oldest first; with all their notices or the `remaining` ones that are not superseded."""
+        wanted = json.dumps(ids)
+        notices: defaultdict[str, list[Notice]] = defaultdict(list)
+        for row in self._database.rows(_NOTICES_OF_DELIVERIES, (HOME, wanted, remaining)):
+            notices[row["delivery"]].append(records.notice(row))
+        rows = self._database.rows(
+            """SELECT * FROM delivery WHERE organisation = ? AND id IN (SELECT value FROM json_each(?))
+               ORDER BY created_at, id""",
+            (HOME, wanted),
+        )
+        return tuple(records.delivery(row, tuple(notices[row["id"]])) for row in rows)
+
+    def _attempts(self, ids: Iterable[str]) -> defaultdict[str, list[Attempt]]:
+        attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
+        rows = self._database.rows(
+            """SELECT * FROM attempt WHERE organisation = ? AND delivery IN (SELECT value FROM json_each(?))
+               ORDER BY delivery, number""",
+            (HOME, json.dumps(list(ids))),
+        )
+        for row in rows:
+            attempts[row["delivery"]].append(records.attempt(row))
+        return attempts
+
+
+def open_read_only(path: Path) -> SqliteReader:
+    """The state for people to read, beside the running daemon or without it; nothing is written. Raises StoreError."""
+    database = open_reading(path)
+    try:
+        found = version(database)
+        require_known(found, database)
+        if found < len(MIGRATIONS):
+            raise StoreError(
+                f"{path} has schema version {found}, this budgetd needs {len(MIGRATIONS)}; "
+                "start the daemon, it upgrades the file"
+            )
+    except StoreError:
+        database.close()
+        raise
+    return SqliteReader(database)

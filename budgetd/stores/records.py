@@ -1,0 +1,218 @@
+"""The words of the model as rows of text, and back: exact decimals, instants that sort."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from pydantic import TypeAdapter
+
+from budgetd.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Face,
+    Facts,
+    Failure,
+    Health,
+    Incident,
+    Kind,
+    Notice,
+    Outcome,
+    Reason,
+    RuleState,
+    Scope,
+    Severity,
+    State,
+    Workspace,
+)
+from budgetd.money import canonical
+from budgetd.period import Period
+
+Values = dict[str, str | int | None]
+
+_FACTS: TypeAdapter[Facts] = TypeAdapter(Facts)
+
+
+def instant_text(instant: datetime) -> str:
+    """ISO 8601 in UTC with six decimals: texts sort as the instants do. Raises ValueError for a naive instant."""
+    if instant.tzinfo is None:
+        raise ValueError(f"an instant without a time zone: {instant}")
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def instant(text: str) -> datetime:
+    """The instant that `instant_text` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def _text_or_none(moment: datetime | None) -> str | None:
+    return None if moment is None else instant_text(moment)
+
+
+def _instant_or_none(text: str | None) -> datetime | None:
+    return None if text is None else instant(text)
+
+
+def workspace_values(workspace: Workspace) -> Values:
+    return {
+        "id": workspace.id,
+        "name": workspace.name,
+        "archived_at": _text_or_none(workspace.archived_at),
+        "tags": json.dumps(workspace.tags),
+    }
+
+
+def workspace(row: sqlite3.Row) -> Workspace:
+    tags = tuple((str(key), str(value)) for key, value in json.loads(row["tags"]))
+    return Workspace(row["id"], row["name"], _instant_or_none(row["archived_at"]), tags)
+
+
+def rule_state_values(rule: RuleState) -> Values:
+    return {"rule": rule.rule, "since": instant_text(rule.since), "through": instant_text(rule.through)}
+
+
+def rule_state(row: sqlite3.Row) -> RuleState:
+    return RuleState(row["rule"], instant(row["since"]), instant(row["through"]))
+
+
+def health_values(health: Health) -> Values:
+    return {
+        "source": health.source,
+        "last_good": _text_or_none(health.last_good),
+        "failing_since": _text_or_none(health.failing_since),
+        "failures": health.failures,
+        "failure": health.failure,
+        "message": health.message,
+        "announced": health.announced,
+        "sequence": health.sequence,
+    }
+
+
+def health(row: sqlite3.Row) -> Health:
+    return Health(
+        source=row["source"],
+        last_good=_instant_or_none(row["last_good"]),
+        failing_since=_instant_or_none(row["failing_since"]),
+        failures=row["failures"],
+        failure=None if row["failure"] is None else Failure(row["failure"]),
+        message=row["message"],
+        announced=None if row["announced"] is None else Severity(row["announced"]),
+        sequence=row["sequence"],
+    )
+
+
+def incident_values(incident: Incident) -> Values:
+    return {
+        "id": incident.id,
+        "rule": incident.rule,
+        "scope": json.dumps(incident.scope),
+        "period_start": instant_text(incident.period.start),
+        "period_end": instant_text(incident.period.end),
+        "state": incident.state,
+        "announced": json.dumps([canonical(step) for step in incident.announced]),
+        "severity": incident.severity,
+        "amount": canonical(incident.amount),
+        "limit_amount": canonical(incident.limit),
+        "opened_at": instant_text(incident.opened_at),
+        "changed_at": instant_text(incident.changed_at),
+        "sequence": incident.sequence,
+        "resolved": incident.resolved,
+        "held": incident.held,
+    }
+
+
+def incident(row: sqlite3.Row) -> Incident:
+    scope: Scope = tuple((str(dimension), str(value)) for dimension, value in json.loads(row["scope"]))
+    return Incident(
+        id=row["id"],
+        rule=row["rule"],
+        scope=scope,
+        period=Period(instant(row["period_start"]), instant(row["period_end"])),
+        state=State(row["state"]),
+        announced=tuple(Decimal(step) for step in json.loads(row["announced"])),
+        severity=Severity(row["severity"]),
+        amount=Decimal(row["amount"]),
+        limit=Decimal(row["limit_amount"]),
+        opened_at=instant(row["opened_at"]),
+        changed_at=instant(row["changed_at"]),
+        sequence=row["sequence"],
+        resolved=None if row["resolved"] is None else Reason(row["resolved"]),
+        held=None if row["held"] is None else Reason(row["held"]),
+    )
+
+
+def facts_text(facts: Facts) -> str:
+    """JSON of all fields; decimals and instants are strings."""
+    return _FACTS.dump_json(facts).decode()
+
+
+def facts(text: str) -> Facts:
+    """The facts that `facts_text` wrote, by this or an earlier version."""
+    return _FACTS.validate_json(text)
+
+
+def notice_values(notice: Notice) -> Values:
+    return {
+        "id": notice.id,
+        "incident": notice.incident,
+        "sequence": notice.sequence,
+        "kind": notice.kind,
+        "reason": notice.reason,
+        "severity": notice.severity,
+        "created_at": instant_text(notice.created_at),
+        "facts": facts_text(notice.facts),
+    }
+
+
+def notice(row: sqlite3.Row) -> Notice:
+    return Notice(
+        id=row["id"],
+        incident=row["incident"],
+        sequence=row["sequence"],
+        kind=Kind(row["kind"]),
+        reason=Reason(row["reason"]),
+        severity=Severity(row["severity"]),
+        created_at=instant(row["created_at"]),
+        facts=facts(row["facts"]),
+    )
+
+
+def delivery_values(delivery: Delivery) -> Values:
+    return {
+        "id": delivery.id,
+        "channel": delivery.channel,
+        "created_at": instant_text(delivery.created_at),
+        "next_attempt_at": instant_text(delivery.next_attempt_at),
+        "page": delivery.page,
+        "face": delivery.face,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+    }
+
+
+def delivery(row: sqlite3.Row, notices: tuple[Notice, ...]) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        channel=row["channel"],
+        notices=notices,
+        created_at=instant(row["created_at"]),
+        next_attempt_at=instant(row["next_attempt_at"]),
+        page=bool(row["page"]),
+        face=Face(row["face"]),
+        state=DeliveryState(row["state"]),
+        attempts=row["attempts"],
+    )
+
+
+def attempt(row: sqlite3.Row) -> Attempt:
+    return Attempt(
+        delivery=row["delivery"],
+        number=row["number"],
+        started_at=instant(row["started_at"]),
+        ended_at=_instant_or_none(row["ended_at"]),
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
+        detail=row["detail"],
+    )

@@ -1,0 +1,245 @@
+"""The state in one SQLite file: every method of the port is one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from budgetd.model import Changes, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
+from budgetd.store import StoreError
+from budgetd.stores import costs, outbox, records
+from budgetd.stores.database import Database, open_database
+from budgetd.stores.files import Lock, back_up, backed_up, make_folder, open_or_recover, plain_errors
+from budgetd.stores.migrations import MIGRATIONS, migrate, version
+from budgetd.stores.reading import HOME, SqliteReader
+from budgetd.stores.records import instant, instant_text
+
+# A year's limit needs 366 days.
+HISTORY_KEPT = timedelta(days=400)
+ATTEMPTS_KEPT = timedelta(days=90)
+# Pages given back in one go (16 MB); the rest is used again by the next days' lines.
+PAGES_FREED = 4_000
+
+
+class SqliteStore(SqliteReader):
+    """The Store of one process. Make it with `open_store`."""
+
+    def __init__(self, database: Database, lock: Lock, recovered_from: str | None = None) -> None:
+        super().__init__(database)
+        self._lock = lock
+        self._recovered_from = recovered_from
+
+    @property
+    def recovered_from(self) -> str | None:
+        """What happened to the state before this start, in one sentence; None when it is as it was left."""
+        return self._recovered_from
+
+    def commit(self, changes: Changes) -> None:
+        """Write one evaluation: all of it, or nothing."""
+        with self._database.transaction() as connection:
+            if changes.organisation is not None:
+                self._pin(connection, changes.organisation)
+            _write_knowledge(connection, changes)
+            costs.write_days(connection, changes.cost_days, changes.at)
+            _write_decisions(connection, changes)
+
+    def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
+        """The oldest due delivery of each channel that is neither in `busy` nor held back, oldest first."""
+        with self._database.snapshot() as connection:
+            return self._deliveries(outbox.due_ids(connection, now, busy), remaining=True)
+
+    def next_due(self) -> datetime | None:
+        """When the earliest pending delivery may be tried; None when there is none."""
+        (text,) = self._database.row(outbox.NEXT_DUE, (HOME,))
+        return None if text is None else instant(text)
+
+    def begin_attempt(self, delivery: str, now: datetime) -> None:
+        """Record, before anything is sent, that an attempt is under way."""
+        with self._database.transaction() as connection:
+            outbox.begin(connection, delivery, now)
+
+    def settle(
+        self,
+        delivery: str,
+        receipt: Receipt,
+        now: datetime,
+        *,
+        state: DeliveryState,
+        next_attempt_at: datetime | None = None,
+        hold_channel_until: datetime | None = None,
+        face: Face | None = None,
+    ) -> None:
+        """Record what became of the attempt under way, and when the next one is, if there is one."""
+        with self._database.transaction() as connection:
+            outbox.end_attempt(connection, delivery, receipt, now)
+            outbox.set_state(connection, delivery, state, next_attempt_at, face)
+            outbox.supersede_undelivered(connection, delivery)
+            outbox.drop_superseded(connection)
+            if hold_channel_until is not None:
+                outbox.hold(connection, delivery, hold_channel_until)
+
+    def interrupted(self, now: datetime) -> int:
+        """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many."""
+        with self._database.transaction() as connection:
+            closed = connection.execute(
+                "UPDATE attempt SET ended_at = ?, outcome = ?, detail = ? WHERE organisation = ? AND outcome IS NULL",
+                (instant_text(now), Outcome.UNKNOWN, "the process ended during the attempt", HOME),
+            ).rowcount
+            outbox.drop_superseded(connection)
+        return closed
+
+    def prune(self, now: datetime) -> None:
+        """Drop what nobody needs any more and give space back."""
+        with self._database.transaction() as connection:
+            through = self._through()
+            # Measured by the data's time as well: a clock that runs ahead must not delete a year of history.
+            today = now if through is None else min(now, through)
+            _prune(connection, today - HISTORY_KEPT, today - ATTEMPTS_KEPT)
+            connection.execute(f"PRAGMA incremental_vacuum({PAGES_FREED})").fetchall()
+
+    def back_up(self, now: datetime) -> None:
+        """Make today's backup unless it is there already."""
+        with plain_errors(self._database.path):
+            if not backed_up(self._database.path, now):
+                back_up(self._database, now)
+
+    def close(self) -> None:
+        """Fold the log into the file and let the next process in."""
+        super().close()
+        self._lock.release()
+
+    def _pin(self, connection: sqlite3.Connection, organisation: Organisation) -> None:
+        known = self._organisation()
+        if known is not None and known.id != organisation.id:
+            raise StoreError(
+                f"{self._database.path} holds the state of organisation {known.id} ({known.name}), "
+                f"but the admin key belongs to {organisation.id} ({organisation.name}); refusing to mix them: "
+                "use that organisation's key, or another BUDGETD_DATABASE"
+            )
+        if known != organisation:
+            connection.execute(
+                "UPDATE organisation SET id = ?, name = ? WHERE number = ?", (organisation.id, organisation.name, HOME)
+            )
+
+
+def open_store(path: Path, now: datetime, *, kind: type[Database] = Database) -> SqliteStore:
+    """The state at `path`, made, upgraded or restored as need be. Raises StoreError, also when another process has it.
+
+    `now` names what is moved aside or backed up on the way. `kind` lets tests crash at a commit.
+    """
+    with plain_errors(path):
+        make_folder(path.parent)
+        lock = Lock(path)
+        try:
+            recovered_from = open_or_recover(path, now, used=lock.used)
+            database = _open_current(path, now, kind)
+            lock.mark_used()
+        except BaseException:
+            lock.release()
+            raise
+    return SqliteStore(database, lock, recovered_from)
+
+
+def _open_current(path: Path, now: datetime, kind: type[Database]) -> Database:
+    database = open_database(path, kind)
+    try:
+        found = version(database)
+        if found < len(MIGRATIONS):
+            back_up(database, now, f"-version-{found}")
+            migrate(database)
+        database.watch()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
+    """Who and what there is, how far the data reaches, how sources and rules are doing."""
+    if changes.through is not None:
+        connection.execute(
+            """INSERT INTO source (organisation, name, through) VALUES (?, ?, ?)
+               ON CONFLICT DO UPDATE SET through = excluded.through""",
+            (HOME, changes.source, instant_text(changes.through)),
+        )
+    connection.executemany(
+        """INSERT INTO workspace (organisation, id, name, archived_at, tags)
+           VALUES (:home, :id, :name, :archived_at, :tags)
+           ON CONFLICT DO UPDATE SET name = excluded.name, archived_at = excluded.archived_at, tags = excluded.tags""",
+        ({"home": HOME, **records.workspace_values(each)} for each in changes.workspaces),
+    )
+    connection.executemany(
+        "DELETE FROM rule_state WHERE organisation = ? AND rule = ?",
+        ((HOME, rule) for rule in changes.forgotten_rules),
+    )
+    connection.executemany(
+        """INSERT INTO rule_state (organisation, rule, since, through) VALUES (:home, :rule, :since, :through)
+           ON CONFLICT DO UPDATE SET since = excluded.since, through = excluded.through""",
+        ({"home": HOME, **records.rule_state_values(each)} for each in changes.rules),
+    )
+    connection.executemany(
+        """INSERT OR REPLACE INTO health (organisation, source, last_good, failing_since, failures, failure, message,
+                                          announced, sequence)
+           VALUES (:home, :source, :last_good, :failing_since, :failures, :failure, :message, :announced, :sequence)""",
+        ({"home": HOME, **records.health_values(each)} for each in changes.health),
+    )
+
+
+def _write_decisions(connection: sqlite3.Connection, changes: Changes) -> None:
+    """What was decided, and what must leave because of it."""
+    connection.executemany(
+        """INSERT OR REPLACE INTO incident (organisation, id, rule, scope, period_start, period_end, state, announced,
+                                            severity, amount, limit_amount, opened_at, changed_at, sequence, resolved,
+                                            held)
+           VALUES (:home, :id, :rule, :scope, :period_start, :period_end, :state, :announced, :severity, :amount,
+                   :limit_amount, :opened_at, :changed_at, :sequence, :resolved, :held)""",
+        ({"home": HOME, **records.incident_values(each)} for each in changes.incidents),
+    )
+    carried = (notice for delivery in changes.deliveries for notice in delivery.notices)
+    _write_notices(connection, {notice.id: notice for notice in (*changes.notices, *carried)}.values())
+    for delivery in changes.deliveries:
+        outbox.add(connection, delivery)
+    if changes.superseded:
+        outbox.supersede(connection, changes.superseded)
+
+
+def _write_notices(connection: sqlite3.Connection, notices: Iterable[Notice]) -> None:
+    connection.executemany(
+        """INSERT INTO notice (organisation, id, incident, sequence, kind, reason, severity, created_at, facts)
+           VALUES (:home, :id, :incident, :sequence, :kind, :reason, :severity, :created_at, :facts)
+           ON CONFLICT DO NOTHING""",
+        ({"home": HOME, **records.notice_values(each)} for each in notices),
+    )
+
+
+def _prune(connection: sqlite3.Connection, history: datetime, attempts: datetime) -> None:
+    values = {"home": HOME, "day": history.date().isoformat(), "history": instant_text(history)}
+    connection.execute("DELETE FROM cost_line WHERE organisation = :home AND day < :day", values)
+    connection.execute("DELETE FROM cost_day WHERE organisation = :home AND day < :day", values)
+    connection.execute(
+        "DELETE FROM incident WHERE organisation = :home AND state = 'resolved' AND changed_at < :history", values
+    )
+    # A delivery stays as long as one of its notices' incidents does, and always while it is pending.
+    connection.execute(
+        """DELETE FROM delivery WHERE organisation = :home AND state != 'pending' AND created_at < :history
+           AND NOT EXISTS (
+               SELECT 1 FROM delivery_notice carried
+               JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
+               JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
+               WHERE carried.organisation = delivery.organisation AND carried.delivery = delivery.id)""",
+        values,
+    )
+    connection.execute(
+        """DELETE FROM notice WHERE organisation = :home AND created_at < :history
+           AND NOT EXISTS (SELECT 1 FROM delivery_notice carried
+                           WHERE carried.organisation = notice.organisation AND carried.notice = notice.id)
+           AND NOT EXISTS (SELECT 1 FROM incident
+                           WHERE incident.organisation = notice.organisation AND incident.id = notice.incident)""",
+        values,
+    )
+    connection.execute(
+        "DELETE FROM attempt WHERE organisation = ? AND started_at < ? AND outcome IS NOT NULL",
+        (HOME, instant_text(attempts)),
+    )
