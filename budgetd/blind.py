@@ -31,17 +31,17 @@ class Sight:
     decision: Decision | None = None
 
 
-def seen(health: Health, organisation: str, now: datetime) -> Sight:
+def seen(health: Health, now: datetime) -> Sight:
     """After a good reading: clears what was announced, once."""
     after = Health(source=health.source, last_good=now)
     if health.announced is None or health.failing_since is None:
         return Sight(after)
-    incident = _incident(health, organisation, health.failing_since, now, State.RESOLVED)
+    incident = _incident(health, health.failing_since, now, State.RESOLVED)
     decision = Decision(incident, Kind.RESOLVE, Reason.RECOVERED, health.announced)
     return Sight(after, decision)
 
 
-def not_seen(health: Health, organisation: str, error: SourceError, now: datetime) -> Sight:
+def not_seen(health: Health, error: SourceError, now: datetime) -> Sight:
     """After a failed reading: a warning after three polls and 15 minutes (at once where waiting mends nothing),
     critical after six polls and two hours. Each is said once."""
     since = health.failing_since or now
@@ -56,7 +56,7 @@ def not_seen(health: Health, organisation: str, error: SourceError, now: datetim
     if severity is None or (health.announced is not None and severity.rank <= health.announced.rank):
         return Sight(after)
     after = replace(after, announced=severity, sequence=health.sequence + 1)
-    incident = _incident(after, organisation, since, now, State.OPEN)
+    incident = _incident(after, since, now, State.OPEN)
     reason = Reason.REFUSED if error.failure is Failure.REFUSED else Reason.BLIND
     return Sight(after, Decision(incident, Kind.TRIGGER, reason, severity, _STEP[severity]))
 
@@ -69,10 +69,10 @@ def _severity(health: Health, lasting: timedelta) -> Severity | None:
     return None
 
 
-def _incident(health: Health, organisation: str, since: datetime, now: datetime, state: State) -> Incident:
+def _incident(health: Health, since: datetime, now: datetime, state: State) -> Incident:
     announced = health.announced or Severity.WARNING
     return Incident(
-        id=identity("inc", organisation, BLIND_RULE, health.source, since.isoformat()),
+        id=identity("inc", BLIND_RULE, health.source, since.isoformat()),
         rule=BLIND_RULE,
         scope=(("source", health.source),),
         period=Period(since, since),

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from budgetd import clock
@@ -20,7 +21,7 @@ from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour
-from budgetd.model import Changes, Failure, Label, Reason, Severity, SourceError
+from budgetd.model import Changes, Failure, Label, Reason, Severity, SourceError, identity
 from budgetd.outbox import Outbox
 from budgetd.polling import PollingPlan
 from budgetd.reader import Reader
@@ -92,7 +93,7 @@ def observe(reader: Reader, now: datetime, since: date | None) -> Observation:
     """A poll that ends in an observation, whatever happens: a reader that died in silence would look like no spend."""
     try:
         return reader.observe(now, since)
-    except Exception as error:  # noqa: BLE001 (the one place: see above)
+    except Exception as error:  # the one broad except of the program
         log.critical("the reader failed in an unforeseen way", exc_info=error)
         what = SourceError(Failure.UNREADABLE, f"unforeseen {type(error).__name__} while reading (see the log)")
         return Observation(reader.source.name, error=what)
@@ -175,7 +176,7 @@ class Daemon:
                 log.critical("a poll hangs since %d s: ending, to be started anew", LONGEST_POLL)
                 return EXIT_FAILED
             self._begin_poll(now, steady)
-            self._guarded(lambda now=now: self.outbox.send_due(now))
+            self._guarded(partial(self.outbox.send_due, now))
             self._report()
             item = self._wait(now, steady)
             self.lanes.abandon_overdue()
@@ -311,6 +312,6 @@ class Daemon:
     def _keep_old_rules(self, error: RulebookError, now: datetime) -> None:
         log.error("the rules file has mistakes, the old rules stay in force:\n%s", error)
         self.broken_rules = True
-        about = Label("rules", str(error), "the rules file")
+        about = Label("rules", identity("rules", now.date(), error), "the rules file")
         text = f"The rules file has mistakes; the old rules stay in force.\n{error}"
         self.evaluator.tell(about, Reason.RELOAD_FAILED, Severity.WARNING, text, now)

@@ -168,13 +168,11 @@ class _Lane:
 
     def __init__(self, channel: str, report: Callable[[Answer], None]) -> None:
         self.channel = channel
-        self.job: _Job | None = None
         self._report = report
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"lane {channel[:40]}", daemon=True).start()
 
     def begin(self, job: _Job) -> None:
-        self.job = job
         self._jobs.put(job)
 
     def end(self) -> None:
@@ -232,7 +230,8 @@ class Lanes:
             overdue = {channel: job for channel, job in self._flying.items() if job.ends <= now and job.take()}
             for channel in overdue:
                 del self._flying[channel]
-                self._lanes.pop(channel).end()
+                if channel in self._lanes:
+                    self._lanes.pop(channel).end()
         for channel, job in overdue.items():
             receipt = Receipt(Outcome.UNKNOWN, f"no end within {job.seconds:g} s, given up; it may have arrived")
             self._report(Answer(channel, job.message.id, receipt))

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from budgetd import blind, lifecycle, notices, routing
 from budgetd.lifecycle import Situation, Verdict
 from budgetd.model import (
+    UNKNOWN_ORGANISATION,
     Changes,
     CostDay,
     Health,
@@ -31,9 +32,6 @@ from budgetd.rules import Rule, current_period, evaluate, history_needed
 from budgetd.scope import Naming
 from budgetd.spend import Question, Spend, contributors
 from budgetd.store import Memory, Store
-
-# Before the first answer nobody knows whose key it is; what must be said meanwhile is kept under this name.
-UNKNOWN_ORGANISATION = Organisation("unknown", "the organisation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ class Evaluator:
             findings = evaluate(self.rulebook.rules, spend, memory.rules, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(spend, memory)
-        sight = self._look(observation, memory, naming, now)
+        sight = self._look(observation, memory, now)
         made = self._notices(verdict, spend, naming, observation.report, now)
         incidents = list(verdict.incidents)
         if sight is not None and sight.decision is not None:
@@ -163,15 +161,17 @@ class Evaluator:
 
     def _situation(self, naming: Naming, spend: Spend, memory: Memory, *, polled: bool) -> Situation:
         rules = self._rules_by_id()
-        current = {id: current_period(rule, spend) for id, rule in rules.items()}
+        current = {name: current_period(rule, spend) for name, rule in rules.items()}
         return Situation(
             organisation=naming.names.organisation.id,
             rules=rules,
             names=naming.names,
-            current={id: period for id, period in current.items() if period is not None},
-            unseen=frozenset(id for id in rules if id not in memory.rules),
+            current={name: period for name, period in current.items() if period is not None},
+            unseen=frozenset(name for name in rules if name not in memory.rules),
             edited=frozenset(
-                id for id, rule in rules.items() if id in memory.rules and memory.rules[id].stakes != rule.stakes
+                rule.id
+                for rule in self.rulebook.rules
+                if rule.id in memory.rules and memory.rules[rule.id].stakes != rule.stakes
             ),
             polled=polled,
             default_severity=self.rulebook.default_severity,
@@ -190,13 +190,12 @@ class Evaluator:
                 made.append(after)
         return tuple(made)
 
-    def _look(self, observation: Observation, memory: Memory, naming: Naming, now: datetime) -> blind.Sight | None:
-        organisation = naming.names.organisation.id
+    def _look(self, observation: Observation, memory: Memory, now: datetime) -> blind.Sight | None:
         health = memory.health.get(observation.source, Health(observation.source))
         if observation.error is not None:
-            return blind.not_seen(health, organisation, observation.error, now)
+            return blind.not_seen(health, observation.error, now)
         if observation.report is not None:
-            return blind.seen(health, organisation, now)
+            return blind.seen(health, now)
         return None
 
     def _notices(

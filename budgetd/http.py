@@ -8,7 +8,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,7 @@ from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
+from typing import Protocol
 
 from budgetd import __version__, clock, wire
 from budgetd.escaping import for_text, shorten
@@ -64,6 +65,14 @@ class _Failed:
     error: SourceError
     again: bool = False
     hint: float | None = None
+
+
+class Getter(Protocol):
+    """What a source needs of the API: one GET at a time."""
+
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
+        """The body of a 200 answer, by `deadline` (an instant of `clock.monotonic`). Raises SourceError."""
+        ...
 
 
 class Api:
@@ -250,7 +259,7 @@ class _Key(httpx.Auth):
             return f"the key could not be read: {error.strerror}"
         except ValueError:
             return "the key could not be read: it is not text"
-        key = key.removeprefix("Bearer ").strip()
+        key = key.removeprefix("Bearer").strip()
         if not key:
             return "the key is empty"
         if re.fullmatch(r"[!-~]+", key) is None:
@@ -382,7 +391,7 @@ def _http_date(text: str) -> datetime | None:
     return instant.replace(tzinfo=instant.tzinfo or UTC)
 
 
-def retry_hint(headers: httpx.Headers, now: datetime) -> float | None:
+def retry_hint(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds that the service asks us to wait: at least 1, at most an hour; None when it does not clearly say."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()

@@ -214,11 +214,25 @@ def _news(situation: Situation, finding: Finding) -> Event:
 
 def _nothing_new(situation: Situation, incident: Incident, finding: Finding) -> Event:
     """Of an incident that is not resolved, and has reached no step that people do not know of."""
-    edited = finding.rule in situation.edited
-    if edited and not finding.reached and finding.complete:
-        return Event.RAISED_CLEAR
-    if edited and finding.reached and finding.reached[-1] < max(incident.announced):
-        return Event.RAISED_OVER
+    if finding.rule in situation.edited:
+        lowest, highest = min(incident.announced), max(incident.announced)
+        if not finding.reached and finding.complete and _eased(incident, finding, lowest):
+            return Event.RAISED_CLEAR
+        if finding.reached and finding.reached[-1] < highest and _eased(incident, finding, highest):
+            return Event.RAISED_OVER
+    return _as_announced(situation, incident, finding)
+
+
+def _eased(incident: Incident, finding: Finding, share: Decimal) -> bool:
+    """Whether the edit, and not a smaller amount, is why an announced step is not reached any more.
+
+    The limit is higher, or the share of it is still spent but is no step now. Another scope's limit proves nothing.
+    """
+    return finding.limit > incident.limit or finding.amount >= times(finding.limit, share)
+
+
+def _as_announced(situation: Situation, incident: Incident, finding: Finding) -> Event:
+    """Whether what people were told is still so."""
     lowest = times(finding.limit, min(incident.announced))
     if finding.amount >= lowest:
         return Event.QUIET
@@ -269,7 +283,7 @@ def _apply(
     if after != before:
         ledger.incidents.append(after)
     if transition.kind is not None:
-        ledger.decisions.append(_decide(before, after, finding, transition))
+        ledger.decisions.append(_decide(situation, before, after, finding, transition))
 
 
 def _begin(situation: Situation, finding: Finding, state: State, now: datetime) -> Incident:
@@ -300,10 +314,15 @@ def _follow(
         sequence=incident.sequence + (transition.kind is not None),
     )
     if finding is not None:
-        after = replace(after, amount=finding.amount, limit=finding.limit)
+        after = replace(after, limit=finding.limit)
+        if finding.complete or finding.amount > incident.amount:
+            after = replace(after, amount=finding.amount)  # a lower bound says nothing against a larger amount
+    if incident.state is State.RESOLVED and after.state is not State.RESOLVED:
+        after = replace(after, opened_at=now, severity=Severity.INFO)
     if says_step and finding is not None:
         announced = tuple(sorted({*incident.announced, *finding.reached}))
-        after = replace(after, announced=announced, severity=_severity(situation, finding, transition))
+        said = _severity(situation, finding, transition)
+        after = replace(after, announced=announced, severity=max(after.severity, said, key=lambda s: s.rank))
     if transition.reason is Reason.LIMIT_RAISED_STILL_OVER and finding is not None:
         after = replace(after, announced=finding.reached)
     if transition.reason in _REARMING:
@@ -321,10 +340,13 @@ def _severity(situation: Situation, finding: Finding, transition: Transition) ->
     return situation.rules[finding.rule].severity_at(finding.reached[-1], situation.default_severity)
 
 
-def _decide(before: Incident | None, after: Incident, finding: Finding | None, transition: Transition) -> Decision:
+def _decide(
+    situation: Situation, before: Incident | None, after: Incident, finding: Finding | None, transition: Transition
+) -> Decision:
     kind = transition.kind or Kind.INFORM
     if kind is Kind.RESOLVE or finding is None:
         return Decision(after, kind, transition.reason, after.severity, finding=finding)
     known = before.announced if before is not None else ()
     skipped = tuple(share for share in finding.reached[:-1] if not known or share > max(known))
-    return Decision(after, kind, transition.reason, after.severity, finding.reached[-1], skipped, finding)
+    severity = _severity(situation, finding, transition)
+    return Decision(after, kind, transition.reason, severity, finding.reached[-1], skipped, finding)

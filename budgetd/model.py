@@ -103,6 +103,10 @@ class Organisation:
     name: str
 
 
+# Before the first answer nobody knows whose key it is; what must be said meanwhile is kept under this name.
+UNKNOWN_ORGANISATION = Organisation("unknown", "the organisation")
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """A workspace: the id is its identity, the name may change and need not be unique."""
@@ -236,7 +240,7 @@ class Incident:
 
     `announced` are the steps people were told of, lowest first, those skipped included; `severity` the highest that
     was told. `amount` and `limit` (dollars) are the last that were seen with complete data.
-    `sequence` counts its notices. `held` says why the last evaluation said nothing.
+    `opened_at` is when it last became open. `sequence` counts its notices. `held` says why the last evaluation said nothing.
     """
 
     id: str

@@ -92,6 +92,11 @@ def quotient(amount: Decimal, divisor: Decimal | int) -> Decimal:
     return _ROUNDING.quantize(_ROUNDING.divide(amount, Decimal(divisor)), _QUOTIENT_STEP)
 
 
+def whole_times(amount: Decimal, part: Decimal) -> Decimal:
+    """How many times `part` goes into the amount, rounded towards zero; exact, so a hair below is below."""
+    return EXACT.divide_int(amount, part)
+
+
 def canonical(amount: Decimal) -> str:
     """The amount as plain decimal digits without trailing zeros: one text for each value, all digits kept."""
     text = format(amount, "f")
@@ -123,5 +128,5 @@ def share(amount: Decimal, whole: Decimal) -> str:
     if whole == 0:
         return "-"
     ratio = _ROUNDING.divide(amount, whole)
-    rounded = (ratio * 100).quantize(Decimal("0.1"), rounding=ROUND_DOWN, context=_ROUNDING)
-    return f"{rounded:,.1f}%".replace(".0%", "%")
+    rounded = _ROUNDING.scaleb(ratio, 2).quantize(Decimal("0.1"), rounding=ROUND_DOWN, context=_ROUNDING)
+    return f"{rounded:z,.1f}%".replace(".0%", "%")

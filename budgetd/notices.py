@@ -55,7 +55,7 @@ def of_rule(
         scope=naming.labels(incident.scope) or _selected(rule),
         period=finding.period if finding is not None else incident.period,
         period_kind=rule.calendar.kind if rule is not None else "",
-        amount=incident.amount,
+        amount=finding.amount if finding is not None else incident.amount,
         limit=incident.limit,
         step=decision.step,
         skipped=decision.skipped,

@@ -39,9 +39,10 @@ class Outbox:
         """How many messages have left and were not yet settled."""
         return len(self._in_flight)
 
-    def use(self, lanes: Outbound, flavours: Mapping[str, Flavour]) -> None:
-        """After a reload: send through other lanes from now on; what is in flight is settled as before."""
-        self._lanes, self._flavours = lanes, flavours
+    def use(self, senders: Mapping[str, Sender], flavours: Mapping[str, Flavour]) -> None:
+        """After a reload: send through these channels; what is in flight is settled as before."""
+        self._lanes.replace(senders)
+        self._flavours = flavours
 
     def send_due(self, now: datetime) -> int:
         """Hand every due delivery of an idle channel to its lane. How many there were."""

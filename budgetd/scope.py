@@ -122,5 +122,10 @@ def undated(model: str) -> str:
     return found["family"] if found is not None else model
 
 
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern takes the whole text, case and all. Only `*` and `?` are wildcards: a name may hold `[`."""
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
+
+
 def _any_matches(patterns: Iterable[str], texts: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns for text in texts)
+    return any(matches(pattern, text) for pattern in patterns for text in texts)

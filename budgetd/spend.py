@@ -25,17 +25,18 @@ class Spend:
         self.through: datetime | None = None
         self._lenses = {view: Lens(view, naming) for view in views}
         self._days: dict[date, dict[View, dict[Scope, Decimal]]] = {}
-        self._bases: dict[date, Basis] = {}
+        self._kinds: dict[date, tuple[Basis, bool]] = {}
         self._rankings: dict[tuple[View, Period], Ranking] = {}
         self._totals: dict[tuple[View, Period], Mapping[Scope, Decimal]] = {}
 
     def replace(self, day: CostDay) -> bool:
         """Take a day's cost lines in place of what was known of that day. Whether that changes anything."""
         amounts = {view: _by_scope(lens, day) for view, lens in self._lenses.items()}
-        if amounts == self._days.get(day.day) and day.basis is self._bases[day.day]:
+        kind = (day.basis, day.complete)  # that a day has closed is news, also when nothing was spent since
+        if amounts == self._days.get(day.day) and kind == self._kinds[day.day]:
             return False
         self._days[day.day] = amounts
-        self._bases[day.day] = day.basis
+        self._kinds[day.day] = kind
         for kept in (self._rankings, self._totals):
             for key in [key for key in kept if key[1].holds(day.day)]:
                 del kept[key]
@@ -62,7 +63,7 @@ class Spend:
 
     def basis(self, period: Period) -> Basis:
         """Whether the period's amounts are billed, estimated, or both."""
-        found = {self._bases[day] for day in period.days() if day in self._bases}
+        found = {self._kinds[day][0] for day in period.days() if day in self._kinds}
         return found.pop() if len(found) == 1 else (Basis.MIXED if found else Basis.BILLED)
 
     def on(self, view: View, day: date) -> Mapping[Scope, Decimal]:

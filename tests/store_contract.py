@@ -386,10 +386,10 @@ class StoreContract:
         newer = replace(an_incident("newer"), changed_at=NOW + MINUTE)
         second, first = a_notice("a", sequence=2), a_notice("b", sequence=1)
         store.commit(Changes(at=NOW, incidents=(older, newer), notices=(second, first)))
-        put(store, *(a_delivery(str(number), at=NOW + number * MINUTE) for number in range(5)))
+        put(store, *(a_delivery(f"d{number}", at=NOW + number * MINUTE) for number in range(5)))
         assert store.incidents() == (newer, older)
         assert store.notices("inc_1") == (first, second)
-        assert [record.delivery.id for record in store.deliveries(limit=3)] == ["4", "3", "2"]
+        assert [record.delivery.id for record in store.deliveries(limit=3)] == ["d4", "d3", "d2"]
 
     def test_prune_drops_what_is_old_and_keeps_what_is_needed(self, store: Store) -> None:
         end = NOW + 401 * DAY

@@ -15,6 +15,8 @@ from budgetd.model import Face, Kind, Outcome, Receipt, Severity
 
 DETAIL_LIMIT = 500
 REMEMBERED = 256
+# Seconds between two sends: Slack's pace. The 5.5 that most plug-ins have would eat a third of a page's deadline.
+LONGEST_PAUSE = 1.2
 
 # What plug-ins raise although they should answer no; `requests` and `smtplib` errors are OSErrors.
 PLUGIN_ERRORS = (
@@ -133,6 +135,7 @@ class AppriseSender:
         if plugin is not None:
             plugin.redirects = False  # also against ?redirect=yes in the URL
             plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, deadline)
+            plugin.request_rate_per_sec = min(plugin.request_rate_per_sec, LONGEST_PAUSE)
         return plugin
 
     def _notify(self, plugin: Any, message: Message, deadline: float) -> bool:

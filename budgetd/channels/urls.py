@@ -75,7 +75,8 @@ class Secrets:
         if credentials:
             forms.add(base64.b64encode(credentials.encode("utf-8", "replace")).decode().rstrip("="))
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
+        any_of_them = "|".join(map(re.escape, longest_first)) or r"(?!)"
+        self._pattern = re.compile(f"(?:{any_of_them})+", re.IGNORECASE)
 
     def scrub(self, text: str) -> str:
         """The text with every secret replaced by `***`."""
@@ -92,7 +93,7 @@ def _pieces(url: str) -> list[str]:
     values = [value for part in re.split(r"[&;]", query) for value in [part.partition("=")[2] or part]]
     pieces += values
     # A value may itself be a list or an address: to=a@example.com,b@example.com; its host is no secret.
-    pieces += [piece for value in values for piece in re.split(r"[,/:@]", unquote_plus(value)) if "." not in piece]
+    pieces += [piece for value in values for piece in re.split(r"[\s,/:@]", unquote_plus(value)) if "." not in piece]
     return pieces
 
 

@@ -24,7 +24,7 @@ Loc = Sequence[str | int]
 Parser = Callable[[str], Any]
 
 # With libyaml ten times as fast; the one in Python gives the same values.
-PARSERS: tuple[Parser, ...] = (*((yaml.CParser,) if yaml.__with_libyaml__ else ()), yaml.Loader)
+PARSERS: tuple[Parser, ...] = (*((yaml.CSafeLoader,) if yaml.__with_libyaml__ else ()), yaml.SafeLoader)
 
 _PLAIN: dict[str, bool | None] = {
     "": None,
@@ -35,6 +35,17 @@ _PLAIN: dict[str, bool | None] = {
 }
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# What the parsers say, in two dialects, and what it means.
+_IN_WORDS = (
+    ("mapping values are not allowed", 'a second ":" in one value; put quotes around a text that holds ": "'),
+    ("end of stream.*quoted scalar", "a quote that is never closed"),
+    ("flow sequence", 'a list that "[" opened is not closed, or a comma is missing'),
+    ("flow mapping", 'a mapping that "{" opened is not closed, or a comma is missing'),
+    ("block (mapping|collection|sequence)", "the indentation does not fit with the lines above"),
+    ("could not find expected ':'", "expected `key: value`"),
+    ("cannot start any token", "a text that starts with this character needs quotes"),
+    ("escape", "an escape that YAML does not know; single quotes take every character as it is"),
+)
 LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
@@ -288,16 +299,19 @@ def _place_of_index(text: str, index: int) -> Place:
 
 
 def _explained(error: yaml.MarkedYAMLError, text: str) -> Complaint:
-    mark = error.problem_mark or error.context_mark
-    place = _place(mark)
+    """A parser's error in words. What it quotes is left out: the place shows it, and it could be a secret."""
+    said = f"{error.problem} {error.context}"
+    message = next((ours for theirs, ours in _IN_WORDS if re.search(theirs, said)), "this is not YAML")
+    began = error.context_mark if message.startswith("a quote") else None
+    place = _place(began or error.problem_mark or error.context_mark)
     lines = LINE_BREAK.split(text)
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
+    if place.line > len(lines):
+        place = Place(len(lines), len(lines[-1]) + 1)
+    line = lines[place.line - 1]
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent and place.column <= len(indent) + 1:
         return Complaint(Place(place.line, indent.index("\t") + 1), "a tab cannot indent; use spaces")
-    # The context says what was being read; the anchor or tag that a problem may quote is left out.
-    said = re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "it", f"{error.problem or 'cannot be read'} {error.context or ''}".strip())
-    return Complaint(place, f"not YAML: {said}")
+    return Complaint(place, message)
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
-from fnmatch import fnmatchcase
+from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -13,9 +12,10 @@ from pydantic import AfterValidator, Field
 
 from budgetd.fields import Money, Per, Share, mistake
 from budgetd.model import Finding, Scope
-from budgetd.money import ZERO, canonical, quotient, times
+from budgetd.money import ZERO, add, canonical, subtract, times, whole_times
 from budgetd.period import Calendar, Period
 from budgetd.rules.base import Rule
+from budgetd.scope import matches
 from budgetd.spend import Spend
 
 
@@ -32,8 +32,8 @@ class Steps:
         if self.every is None or len(found) < len(self.shares):
             return found
         last = self.shares[-1]
-        beyond = quotient(amount - times(limit, last), times(limit, self.every)).to_integral_value(ROUND_FLOOR)
-        return (*found, last + beyond * self.every) if beyond >= 1 else found
+        beyond = whole_times(subtract(amount, times(limit, last)), times(limit, self.every))
+        return (*found, add(last, times(beyond, self.every))) if beyond >= 1 else found
 
 
 DEFAULT_STEPS = Steps(tuple(Decimal(share) for share in ("0.8", "1", "1.2", "1.5", "2")), every=Decimal("0.5"))
@@ -59,7 +59,9 @@ class Cap(Rule):
 
     def model_post_init(self, context: Any, /) -> None:
         if self.limits and not self.for_each:
-            raise mistake("limits needs for_each: without it there is only one value, and limit is its limit", at="limits")
+            raise mistake(
+                "limits needs for_each: without it there is only one value, and limit is its limit", at="limits"
+            )
 
     @property
     def kind(self) -> str:
@@ -93,6 +95,7 @@ class Cap(Rule):
             amounts[scope] = amount
         totals = spend.totals(self.view(), period)
         amounts.update((scope, totals.get(scope, ZERO)) for scope in watched)
+        complete, basis = spend.covers(period), spend.basis(period)
         for scope, amount in amounts.items():
             limit = self.limit_of(scope, spend)
             reached = self.ladder.reached(amount, limit)
@@ -104,8 +107,8 @@ class Cap(Rule):
                     amount=amount,
                     limit=limit,
                     reached=reached,
-                    complete=spend.covers(period),
-                    basis=spend.basis(period),
+                    complete=complete,
+                    basis=basis,
                 )
 
     def limit_of(self, scope: Scope, spend: Spend) -> Decimal:
@@ -114,5 +117,5 @@ class Cap(Rule):
             return self.limit
         texts = [text for dimension, value in scope for text in spend.naming.called(dimension, value)]
         exact = (self.limits[text] for text in texts if text in self.limits)
-        globs = (limit for glob, limit in self.limits.items() if any(fnmatchcase(text, glob) for text in texts))
+        globs = (limit for glob, limit in self.limits.items() if any(matches(glob, text) for text in texts))
         return next(exact, None) or next(globs, self.limit)

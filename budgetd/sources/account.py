@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from budgetd import clock
-from budgetd.http import Api
+from budgetd.http import Getter
 from budgetd.model import DEFAULT_WORKSPACE, Failure, Organisation, SourceError, Workspace
 from budgetd.sources.strict_json import JsonError, Node, loads
 
@@ -25,7 +25,7 @@ class AdminAccount:
     """The organisation as an admin key sees it. One call takes at most `fetch_seconds`."""
 
     def __init__(
-        self, api: Api, *, fetch_seconds: float = 120.0, monotonic: Callable[[], float] = clock.monotonic
+        self, api: Getter, *, fetch_seconds: float = 120.0, monotonic: Callable[[], float] = clock.monotonic
     ) -> None:
         self._api = api
         self._fetch_seconds = fetch_seconds
@@ -51,7 +51,7 @@ class AdminAccount:
         deadline = self._deadline()
         extended = self._with_default(deadline)  # first: what is created between the two is only in the second
         plain = self._list((), deadline)
-        extra = [found for id, found in extended.items() if id not in plain]
+        extra = [workspace for workspace in extended.values() if workspace.id not in plain]
         default = [_as_default(extra[0])] if len(extra) == 1 else extra
         return (*default, *plain.values())
 

@@ -1,0 +1,126 @@
+"""The shape of rules.yaml as pydantic models: which keys, which values. What binds them together is in `checks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
+
+from budgetd.fields import SeverityWord, Words, mistake
+from budgetd.model import Severity
+from budgetd.rules import AnyRule, Rule
+from budgetd.rules.base import Matcher
+
+# Written in DESIGN and not built yet. They are refused, never silently without effect.
+LATER_RULE_TYPES = ("rate", "forecast", "first_seen")
+LATER_CHANNEL_KEYS = ("fallback", "after", "secret")
+
+RULE_CLASSES: dict[str, type[Rule]] = {
+    get_args(rule_class.model_fields["type"].annotation)[0]: rule_class for rule_class in get_args(get_args(AnyRule)[0])
+}
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+
+def _version(value: Any) -> Any:
+    if value != "1":
+        raise mistake("version must be 1, the only one that there is")
+    return 1
+
+
+def _long_form(value: Any) -> Any:
+    """The short form of a channel is its URL alone."""
+    return {"url": value} if isinstance(value, str) else value
+
+
+def _url_text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise mistake("expected a URL such as slack://... or mailtos://...")
+    return value
+
+
+def _severities(value: tuple[str, ...]) -> tuple[str, ...]:
+    for index, word in enumerate(value):
+        if word not in list(Severity):
+            message = f"{word[:40]!r} is not a severity; they are info, warning and critical"
+            raise mistake(message, at=index, word=word, choices=list(Severity))
+    return value
+
+
+def _rule_types(value: tuple[str, ...]) -> tuple[str, ...]:
+    for index, word in enumerate(value):
+        if word not in RULE_CLASSES:
+            raise unknown_type(word, at=index)
+    return value
+
+
+def unknown_type(word: str, at: str | int | None = None) -> Exception:
+    """The error of a rule type that this version does not have."""
+    known = f"the types are {' and '.join(RULE_CLASSES)}"
+    if word in LATER_RULE_TYPES:
+        return mistake(f"the type {word} is not in this version of budgetd; {known}", at=at)
+    return mistake(f"{word[:40]!r} is not a type of rule; {known}", at=at, word=word, choices=tuple(RULE_CLASSES))
+
+
+Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ChannelPart(_Part):
+    url: Annotated[str, BeforeValidator(_url_text)] = Field(
+        repr=False, description="an Apprise URL; ${NAME} takes an environment variable or a credential of that name"
+    )
+    page: StrictBool | None = Field(
+        default=None, description="it wakes somebody: one event for each incident, retried fast; default: by the URL's kind"
+    )
+
+
+class GroupPart(_Part):
+    workspaces: Words | None = Field(default=None, description="workspaces by name, id or glob")
+    tags: Mapping[str, str] = Field(default_factory=dict, description="or those that carry all of these tags")
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.workspaces is None and not self.tags:
+            raise mistake("a group needs workspaces or tags; this one holds nothing")
+
+
+class RouteMatch(Matcher):
+    """Which notices: every key named must match with one of its patterns."""
+
+    severity: Annotated[Words, AfterValidator(_severities)] | None = None
+    rule: Words | None = Field(default=None, description="ids of rules, or globs of them")
+    type: Annotated[Words, AfterValidator(_rule_types)] | None = None
+
+
+class RoutePart(_Part):
+    match: RouteMatch = Field(default=RouteMatch(), description="left out: every notice")
+    notify: Words = Field(description="names of channels")
+
+
+class DefaultsPart(_Part):
+    severity: SeverityWord = Severity.WARNING
+
+
+_CHANNEL_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "description": "an Apprise URL, such as slack://${SLACK_TEAM_TOKENS}"},
+        ChannelPart.model_json_schema(),
+    ]
+}
+
+
+class RulesFile(_Part):
+    """Watches what an Anthropic organisation spends on its API. All amounts are US dollars, all periods UTC."""
+
+    version: Annotated[Literal[1], BeforeValidator(_version)]
+    channels: Mapping[Name, Annotated[ChannelPart, BeforeValidator(_long_form), WithJsonSchema(_CHANNEL_SCHEMA)]] = Field(
+        min_length=1, description="where messages go, by a name of your own"
+    )
+    groups: Mapping[Name, GroupPart] = Field(default_factory=dict, description="named sets of workspaces")
+    routes: tuple[RoutePart, ...] = Field(default=(), description="every route that matches receives the notice")
+    defaults: DefaultsPart = DefaultsPart()
+    rules: tuple[AnyRule, ...] = Field(min_length=1)
