@@ -41,6 +41,9 @@ CLOCK_STEP = timedelta(seconds=60)
 OVERDUE = timedelta(minutes=10)
 # The state could not be written (disk full, locked): the same thing is tried again after this many seconds.
 STORE_RETRY = 15.0
+# And nothing is asked of a troubled state more often than this.
+STORE_PAUSE = 1.0
+SHORTEST_NAP = 0.01
 
 EXIT_DONE, EXIT_FAILED, EXIT_STATE = 0, 1, 75
 
@@ -160,10 +163,22 @@ class Daemon:
     broken_rules: bool = False
     polls: int = 0
     failures: int = 0
+    _reload_asked: bool = False
+    _troubled: bool = False
     _next_poll: Moment | None = None
     _reading_since: float | None = None
     _unsaved: list[Item] = field(default_factory=list)
     _kept_up: date | None = None
+
+    def ask_reload(self) -> None:
+        """Read the rules again soon; a hundred requests at once are one. For a signal handler."""
+        if not self._reload_asked:
+            self._reload_asked = True
+            self.inbox.put(Reload())
+
+    def ask_stop(self) -> None:
+        """End soon. For a signal handler."""
+        self.inbox.put(Stop())
 
     def run(self) -> int:
         """Run until told to stop; the exit code. Raises StoreError for a state that cannot be used any more."""
@@ -208,6 +223,7 @@ class Daemon:
                 raise
             log.error("the state cannot be written for now: %s", error)
             self.status = f"the state cannot be written: {error}"
+            self._troubled = True
             return None
 
     # --- waiting ---------------------------------------------------------------------------------
@@ -230,7 +246,7 @@ class Daemon:
             naps.append(self.supervisor.watchdog / 3)
         if self._unsaved:
             naps.append(STORE_RETRY)
-        if self._reading_since is None:
+        elif self._reading_since is None:
             naps.append(self._next_poll.left(now, steady) if self._next_poll is not None else 0.0)
         overdue = self.lanes.next_deadline()
         if overdue is not None:
@@ -238,7 +254,8 @@ class Daemon:
         next_due = self._guarded(self.store.next_due)
         if next_due is not None:
             naps.append((next_due - now).total_seconds())
-        return max(0.01, min(naps))
+        shortest, self._troubled = (STORE_PAUSE if self._troubled else SHORTEST_NAP), False
+        return max(shortest, min(naps))
 
     def _report(self) -> None:
         rules = "; the rules file has mistakes, the old rules stay in force" if self.broken_rules else ""
@@ -248,7 +265,8 @@ class Daemon:
 
     def _begin_poll(self, now: datetime, steady: float) -> None:
         due = self._next_poll is None or self._next_poll.left(now, steady) <= 0
-        if self._reading_since is not None or not due:
+        # A newer reading must not be kept before an older one that still waits to be.
+        if self._reading_since is not None or self._unsaved or not due:
             return
         since = self._guarded(lambda: self.evaluator.wanted_since(now))
         self._reading_since = steady
@@ -295,6 +313,7 @@ class Daemon:
     # --- edits -----------------------------------------------------------------------------------
 
     def _reload(self, now: datetime) -> bool:
+        self._reload_asked = False
         self.supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={int(clock.monotonic() * 1_000_000)}")
         try:
             rulebook = self.load()

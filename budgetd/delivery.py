@@ -96,7 +96,7 @@ def _wait(delivery: Delivery, jitter: Random) -> float:
 
 def _rate_limit(delivery: Delivery, receipt: Receipt, jitter: Random) -> float:
     asked = _asked(receipt) or max(LEAST_RATE_LIMIT, _wait(delivery, jitter))
-    return asked + jitter.uniform(0, min(5.0, asked / 10))
+    return max(LEAST_WAIT, asked) + jitter.uniform(0, min(5.0, asked / 10))
 
 
 def _asked(receipt: Receipt) -> float:

@@ -31,7 +31,7 @@ from budgetd.rulebook import Rulebook
 from budgetd.rules import Rule, current_period, evaluate, history_needed
 from budgetd.scope import Naming
 from budgetd.spend import Question, Spend, contributors
-from budgetd.store import Memory, Store
+from budgetd.store import Memory, StateReader, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,69 +45,35 @@ class Observation:
     workspaces: tuple[Workspace, ...] | None = None
 
 
-class Evaluator:
-    """Turns observations and edits of the rules into commits. It reads and writes only the store."""
+class Judge:
+    """Knows what follows from an observation. It reads the state and writes nothing."""
 
-    def __init__(self, store: Store, rulebook: Rulebook) -> None:
+    def __init__(self, state: StateReader, rulebook: Rulebook) -> None:
         self.rulebook = rulebook
-        self._store = store
+        self._state = state
         self._spend: Spend | None = None
-
-    def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
-        """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched."""
-        self.rulebook = rulebook
-        self._spend = None
-        return self._commit(Observation(source=""), now, judge=True)
-
-    def take(self, observation: Observation, now: datetime) -> Changes:
-        """Evaluate what a poll brought. A failed poll changes nothing but how long we have not seen."""
-        return self._commit(observation, now, judge=observation.report is not None)
-
-    def tell(self, about: Label, reason: Reason, severity: Severity, text: str, now: datetime) -> Changes | None:
-        """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
-
-        A label of a channel leaves that channel out: it is the one that does not take messages.
-        """
-        memory = self._store.recall()
-        naming = self._naming(memory, Observation(source=""))
-        organisation = naming.names.organisation
-        incident, notice = notices.of_operation(organisation.id, naming, about, reason, severity, text, now)
-        if self._store.notices(incident.id):
-            return None
-        channels = [name for name in self.rulebook.channels if name != about.name]
-        addressed = Addressed(notice, self._routed(notice, None, naming, incident))
-        made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
-        changes = Changes(at=now, organisation=organisation, incidents=(incident,), notices=(notice,), deliveries=made)
-        self._store.commit(changes)
-        return changes
 
     def wanted_since(self, now: datetime) -> date | None:
         """The first UTC day that the rules need and that is not known; None when the history is whole."""
-        known = self._store.known_days()
+        known = self._state.known_days()
         newest = now.date() - DAY * 2  # yesterday may not be out yet
         oldest = newest - DAY * history_needed(self.rulebook.rules)
         missing = (oldest + DAY * n for n in range((newest - oldest).days + 1))
         return next((day for day in missing if day not in known), None)
 
-    # --- one evaluation ------------------------------------------------------------------------
+    def judge(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        """What follows from the observation: all that would change. Nothing is written.
 
-    def _commit(self, observation: Observation, now: datetime, *, judge: bool) -> Changes:
-        try:
-            changes = self._evaluate(observation, now, judge=judge)
-            self._store.commit(changes)
-        except BaseException:
-            # What was added up may hold days that were not kept: begin anew from what is.
-            self._spend = None
-            raise
-        return changes
-
-    def _evaluate(self, observation: Observation, now: datetime, *, judge: bool) -> Changes:
-        memory = self._store.recall()
+        A failed poll changes nothing but how long we have not seen. `edited`: the rules are new; what is known is
+        evaluated by them.
+        """
+        memory = self._state.recall()
         naming = self._naming(memory, observation)
         spend = self._indexed(naming, memory)
         changed = _take_days(spend, observation.report)
         verdict, states = Verdict(), tuple[RuleState, ...]()
-        if judge:
+        judged = edited or observation.report is not None
+        if judged:
             situation = self._situation(naming, spend, memory, polled=observation.report is not None)
             findings = evaluate(self.rulebook.rules, spend, memory.rules, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
@@ -137,7 +103,7 @@ class Evaluator:
             deliveries=sent,
             superseded=routing.superseded(sent, memory.outbox),
             rules=states,
-            forgotten_rules=tuple(rule for rule in memory.rules if rule not in rules) if judge else (),
+            forgotten_rules=tuple(rule for rule in memory.rules if rule not in rules) if judged else (),
             health=(sight.health,) if sight is not None else (),
         )
 
@@ -154,7 +120,7 @@ class Evaluator:
             needed = history_needed(self.rulebook.rules)
             if memory.through is not None:
                 last = memory.through.date()
-                for day in self._store.cost_days(last - DAY * (needed + 31), last + DAY):
+                for day in self._state.cost_days(last - DAY * (needed + 31), last + DAY):
                     self._spend.replace(day)
                 self._spend.through = memory.through
         return self._spend
@@ -223,7 +189,7 @@ class Evaluator:
         periods = [question[2] for question in questions]
         start, end = min(p.start for p in periods).date(), max(p.end for p in periods).date()
         yield from (day for day in fresh.values() if start <= day.day < end)
-        yield from (day for day in self._store.cost_days(start, end) if day.day not in fresh)
+        yield from (day for day in self._state.cost_days(start, end) if day.day not in fresh)
 
     def _routed(self, notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> frozenset[str]:
         """The channels that the routes name for the notice, and those that its rule adds."""
@@ -236,6 +202,52 @@ class Evaluator:
 
     def _pagers(self) -> frozenset[str]:
         return frozenset(name for name, channel in self.rulebook.channels.items() if channel.page)
+
+
+class Evaluator(Judge):
+    """Turns observations and edits of the rules into commits: each is one transaction."""
+
+    def __init__(self, store: Store, rulebook: Rulebook) -> None:
+        super().__init__(store, rulebook)
+        self._store = store
+
+    def take(self, observation: Observation, now: datetime) -> Changes:
+        """Evaluate what a poll brought, and keep it. Raises StoreError; then nothing was kept."""
+        return self._commit(observation, now)
+
+    def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
+        """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched. Raises StoreError."""
+        self.rulebook = rulebook
+        self._spend = None
+        return self._commit(Observation(source=""), now, edited=True)
+
+    def tell(self, about: Label, reason: Reason, severity: Severity, text: str, now: datetime) -> Changes | None:
+        """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
+
+        A label of a channel leaves that channel out: it is the one that does not take messages. Raises StoreError.
+        """
+        memory = self._store.recall()
+        naming = self._naming(memory, Observation(source=""))
+        organisation = naming.names.organisation
+        incident, notice = notices.of_operation(organisation.id, naming, about, reason, severity, text, now)
+        if self._store.notices(incident.id):
+            return None
+        channels = [name for name in self.rulebook.channels if name != about.name]
+        addressed = Addressed(notice, self._routed(notice, None, naming, incident))
+        made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
+        changes = Changes(at=now, organisation=organisation, incidents=(incident,), notices=(notice,), deliveries=made)
+        self._store.commit(changes)
+        return changes
+
+    def _commit(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        try:
+            changes = self.judge(observation, now, edited=edited)
+            self._store.commit(changes)
+        except BaseException:
+            # What was added up may hold days that were not kept: begin anew from what is.
+            self._spend = None
+            raise
+        return changes
 
 
 def _take_days(spend: Spend, report: Report | None) -> frozenset[date]:

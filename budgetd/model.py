@@ -215,6 +215,7 @@ class Reason(StrEnum):
     RECOVERED = "recovered"
     UNDELIVERABLE = "undeliverable"
     RELOAD_FAILED = "reload_failed"
+    STATE_RESTORED = "state_restored"
     TEST = "test"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
@@ -240,7 +241,8 @@ class Incident:
 
     `announced` are the steps people were told of, lowest first, those skipped included; `severity` the highest that
     was told. `amount` and `limit` (dollars) are the last that were seen with complete data.
-    `opened_at` is when it last became open. `sequence` counts its notices. `held` says why the last evaluation said nothing.
+    `opened_at` is when it last became open. `sequence` counts its notices. `held` says why the last evaluation
+    said nothing.
     """
 
     id: str

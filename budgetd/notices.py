@@ -86,7 +86,7 @@ def of_blindness(decision: Decision, health: Health, naming: Naming, now: dateti
 def of_operation(
     organisation: str, naming: Naming, about: Label, reason: Reason, severity: Severity, text: str, now: datetime
 ) -> tuple[Incident, Notice]:
-    """A notice of budgetd's own doing: undeliverable, a failed reload, a test. The label's id makes it one of a kind."""
+    """A notice of budgetd's own doing: undeliverable, failed reload, test. The label's id makes it one of a kind."""
     rule = f"budgetd:{reason.value}"
     incident = Incident(
         id=identity("inc", organisation, rule, about.id),

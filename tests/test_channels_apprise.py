@@ -10,7 +10,6 @@ import logging
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -482,14 +481,14 @@ def test_fault_112_mail_failures_have_their_outcome(mailbox: Mailbox, outcome: O
 
 
 @pytest.mark.network
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 def test_fault_112_a_wrong_mail_password_is_unauthorised_and_stays_secret(logs: LoudLogs) -> None:
     options = {
         "authenticator": lambda *_: AuthResult(success=False, handled=False),
         "auth_required": True,
         "auth_require_tls": False,
     }
-    with warnings.catch_warnings(), smtp(Mailbox(), **options) as port:
-        warnings.simplefilter("ignore")  # aiosmtpd warns of passwords without TLS, each time somebody connects
+    with smtp(Mailbox(), **options) as port:
         receipt = AppriseSender(mail_url(port, login=f"robot:{CANARY}@")).send(message(), 10)
     assert receipt.outcome is Outcome.UNAUTHORISED
     assert "535" in receipt.detail

@@ -51,16 +51,16 @@ def _severities(value: tuple[str, ...]) -> tuple[str, ...]:
 def _rule_types(value: tuple[str, ...]) -> tuple[str, ...]:
     for index, word in enumerate(value):
         if word not in RULE_CLASSES:
-            raise unknown_type(word, at=index)
+            raise mistake(about_type(word), at=index, word=word, choices=tuple(RULE_CLASSES))
     return value
 
 
-def unknown_type(word: str, at: str | int | None = None) -> Exception:
-    """The error of a rule type that this version does not have."""
+def about_type(word: str) -> str:
+    """Why there is no rule type of that name."""
     known = f"the types are {' and '.join(RULE_CLASSES)}"
     if word in LATER_RULE_TYPES:
-        return mistake(f"the type {word} is not in this version of budgetd; {known}", at=at)
-    return mistake(f"{word[:40]!r} is not a type of rule; {known}", at=at, word=word, choices=tuple(RULE_CLASSES))
+        return f'the type "{word}" is not in this version of budgetd; {known}'
+    return f'"{word[:40]}" is not a type of rule; {known}'
 
 
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]

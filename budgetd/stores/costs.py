@@ -11,6 +11,9 @@ from budgetd.money import canonical
 from budgetd.stores.reading import HOME
 from budgetd.stores.records import instant_text
 
+# Dimensions as SQLite gives them: equal to them, and found in their place, without making a tuple of each.
+Combination = tuple[str | None, ...]
+
 
 def write_days(connection: sqlite3.Connection, days: Iterable[CostDay], observed_at: datetime) -> None:
     """Replace what is known of these days. A day that is as it was keeps its revision and its instant."""
@@ -23,7 +26,7 @@ def write_days(connection: sqlite3.Connection, days: Iterable[CostDay], observed
 
 
 def _write_day(
-    connection: sqlite3.Connection, day: CostDay, numbers: dict[Dimensions, int], observed_at: datetime
+    connection: sqlite3.Connection, day: CostDay, numbers: dict[Combination, int], observed_at: datetime
 ) -> None:
     key = (HOME, day.day.isoformat())
     kept = _amounts(connection, key)
@@ -58,23 +61,23 @@ def _amounts(connection: sqlite3.Connection, key: tuple[int, str]) -> dict[int, 
     return dict(cursor.execute("SELECT series, amount FROM cost_line WHERE organisation = ? AND day = ?", key))
 
 
-def _series_numbers(connection: sqlite3.Connection, wanted: set[Dimensions]) -> dict[Dimensions, int]:
+def _series_numbers(connection: sqlite3.Connection, wanted: set[Dimensions]) -> dict[Combination, int]:
     """The numbers of these combinations, new ones included. One pass over all beats a look-up for each."""
     cursor = connection.cursor()
     cursor.row_factory = None
-    numbers: dict[Dimensions, int] = {}
-    for number, *values in cursor.execute(
-        """SELECT id, workspace, description, cost_type, model, token_type, service_tier, context_window,
-                  inference_geo, speed
+    numbers: dict[Combination, int] = {}
+    for row in cursor.execute(
+        """SELECT workspace, description, cost_type, model, token_type, service_tier, context_window, inference_geo,
+                  speed, id
            FROM series WHERE organisation = ?""",
         (HOME,),
     ):
-        dimensions = Dimensions(*values)
-        if dimensions in wanted:
-            numbers[dimensions] = number
+        combination = row[:-1]
+        if combination in wanted:
+            numbers[combination] = row[-1]
     missing = [dimensions for dimensions in wanted if dimensions not in numbers]
     (last,) = cursor.execute("SELECT coalesce(max(id), 0) FROM series").fetchone()
-    new = dict(zip(missing, range(last + 1, last + 1 + len(missing)), strict=True))
+    new: dict[Combination, int] = dict(zip(missing, range(last + 1, last + 1 + len(missing)), strict=True))
     connection.executemany(
         """INSERT INTO series (id, organisation, workspace, description, cost_type, model, token_type, service_tier,
                                context_window, inference_geo, speed)

@@ -194,22 +194,13 @@ def open_unchanging(path: Path) -> Database:
     return Database(path, _connect(path, "mode=ro&immutable=1"))
 
 
-def open_reading(path: Path) -> Database:
-    """A reading connection that works beside the running daemon and without it. It never checkpoints, makes no file
-    beside the database and needs no right to write there. Raises StoreError.
-    """
-    if not path.exists():
-        raise StoreError(f"{path}: there is no database; is the daemon's state kept elsewhere?", transient=True)
-    log, shared = beside(path, "-wal").exists(), beside(path, "-shm").exists()
-    if log and shared:
-        return Database(path, _connect(path, "mode=ro&readonly_shm=1"))
-    if log:
-        return _open_copy(path)
-    return open_unchanging(path)
+def open_beside_writer(path: Path) -> Database:
+    """A reading connection that shares the writer's log. It never checkpoints and makes no file."""
+    return Database(path, _connect(path, "mode=ro&readonly_shm=1"))
 
 
-def _open_copy(path: Path) -> Database:
-    """A log without its index (files that were copied by hand): SQLite would have to write one, so not here."""
+def open_copy(path: Path) -> Database:
+    """A reading connection to a copy: SQLite would have to write beside the file to read the log of a dead writer."""
     folder = tempfile.mkdtemp(prefix="budgetd-")
     try:
         for file in (path, beside(path, "-wal")):

@@ -1,77 +1,20 @@
-"""The files around the database: the lock, the backups, and what is done when the database is lost or damaged."""
+"""The files around the database: made whole, backed up, and restored when they are lost or damaged."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from budgetd.store import StoreError
-from budgetd.stores.database import Database, beside, damaged, explained, open_database, open_reading, open_unchanging
+from budgetd.stores.database import Database, beside, damaged, open_database, open_unchanging
 from budgetd.stores.migrations import MIGRATIONS, Migration, migrate, require_known, version
 
 BACKUPS_KEPT = 7
-_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
-
-
-@contextlib.contextmanager
-def plain_errors(path: Path) -> Iterator[None]:
-    """Errors of files and of SQLite as StoreError."""
-    try:
-        yield
-    except OSError as error:
-        message = f"{error.filename or path}: {error.strerror or error}"
-        raise StoreError(message, transient=error.errno in _PASSING) from error
-    except sqlite3.Error as error:
-        raise explained(error, path) from error
-
-
-class Lock:
-    """Only one daemon writes: a lock that the kernel frees when the process ends, however it ends.
-
-    `used`: a database was opened under this lock before. Raises StoreError naming the process that holds it.
-    """
-
-    def __init__(self, database: Path) -> None:
-        self.path = beside(database, ".lock")
-        with plain_errors(self.path):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.used = "used" in self._read()
-                self._write("used" if self.used else "new")
-            except BlockingIOError:
-                holder = (self._read() or ["unknown"])[0]
-                os.close(self._descriptor)
-                message = f"{database} is in use by another budgetd, process {holder}; stop that one first"
-                raise StoreError(message) from None
-            except OSError:
-                os.close(self._descriptor)
-                raise
-
-    def mark_used(self) -> None:
-        """From now on a missing database is a lost one."""
-        with plain_errors(self.path):
-            self._write("used")
-
-    def release(self) -> None:
-        """Let the next process in. The file stays: deleting it would let two processes hold two locks of one name."""
-        os.close(self._descriptor)
-
-    def _read(self) -> list[str]:
-        return os.pread(self._descriptor, 64, 0).decode("ascii", "replace").split()
-
-    def _write(self, use: str) -> None:
-        text = f"{os.getpid()} {use}\n".encode()
-        os.pwrite(self._descriptor, text, 0)
-        os.ftruncate(self._descriptor, len(text))
 
 
 def make_folder(folder: Path) -> None:
@@ -130,9 +73,10 @@ def _what_is_wrong(path: Path, *, used: bool) -> str | None:
 
 
 def _sound(path: Path, check: str) -> bool:
-    """Whether the content can be read, by that PRAGMA; nothing is written. Raises StoreError if it is not for us."""
+    """Whether the content can be read, by that PRAGMA. Raises StoreError if it is not for us."""
     try:
-        database = open_reading(path)
+        # Only a writing connection can always make sense of the log of a process that was killed.
+        database = open_database(path) if beside(path, "-wal").exists() else open_unchanging(path)
         try:
             require_known(version(database), database)
             answer = database.rows(f"PRAGMA {check}")

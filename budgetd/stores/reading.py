@@ -14,7 +14,8 @@ from typing import cast
 from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Incident, Notice, Organisation
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
-from budgetd.stores.database import Database, open_reading
+from budgetd.stores.database import Database, beside, open_beside_writer, open_copy, open_unchanging
+from budgetd.stores.lock import is_held
 from budgetd.stores.migrations import MIGRATIONS, require_known, version
 from budgetd.stores.records import instant, instant_text
 
@@ -196,7 +197,7 @@ class SqliteReader:
 
 def open_read_only(path: Path) -> SqliteReader:
     """The state for people to read, beside the running daemon or without it; nothing is written. Raises StoreError."""
-    database = open_reading(path)
+    database = _open_reading(path)
     try:
         found = version(database)
         require_known(found, database)
@@ -209,3 +210,15 @@ def open_read_only(path: Path) -> SqliteReader:
         database.close()
         raise
     return SqliteReader(database)
+
+
+def _open_reading(path: Path) -> Database:
+    if not path.exists():
+        raise StoreError(f"{path}: there is no database; is the daemon's state kept elsewhere?", transient=True)
+    if not is_held(path):
+        database = open_copy(path) if beside(path, "-wal").exists() else open_unchanging(path)
+        if not is_held(path):
+            return database
+        # A daemon has started meanwhile, so that what we have may be half old and half new.
+        database.close()
+    return open_beside_writer(path)

@@ -11,7 +11,8 @@ from budgetd.model import Changes, Delivery, DeliveryState, Face, Notice, Organi
 from budgetd.store import StoreError
 from budgetd.stores import costs, outbox, records
 from budgetd.stores.database import Database, open_database
-from budgetd.stores.files import Lock, back_up, backed_up, make_folder, open_or_recover, plain_errors
+from budgetd.stores.files import back_up, backed_up, make_folder, open_or_recover
+from budgetd.stores.lock import Lock, plain_errors
 from budgetd.stores.migrations import MIGRATIONS, migrate, version
 from budgetd.stores.reading import HOME, SqliteReader
 from budgetd.stores.records import instant, instant_text

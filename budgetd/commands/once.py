@@ -1,0 +1,131 @@
+"""`budgetd once`: one whole pass, delivery included; or what one would do."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import queue
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from random import SystemRandom
+
+from budgetd import clock, logs
+from budgetd.commands import wiring
+from budgetd.daemon import Inbox, Ticked, observe, tick
+from budgetd.delivery import InThisThread
+from budgetd.evaluation import Evaluator, Judge, Observation
+from budgetd.message import render_safely
+from budgetd.model import Changes
+from budgetd.outbox import Outbox
+from budgetd.rulebook import Rulebook
+from budgetd.settings import Settings
+from budgetd.store import StateReader, StoreError
+from budgetd.stores.reading import open_read_only
+from budgetd.stores.sqlite import open_store
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.description = "Read the bill, evaluate the rules, deliver what is due; then end."
+    parser.epilog = "example: budgetd once --dry-run     (from cron: budgetd once || echo 'budgetd needs a look')"
+    parser.add_argument("--at", type=_instant, metavar="TIME", help="as of that time (RFC 3339, 2026-11-18T06:00:00Z)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be sent; keep and send nothing")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0: everything was read and delivered. 1: something was not; the state holds what is still to be delivered."""
+    now = arguments.at or clock.now()
+    try:
+        settings = wiring.settings_or_error()
+        logs.set_up(settings.log)
+        rulebook = wiring.rules_or_error(settings)
+        act = _rehearse if arguments.dry_run else _act
+        return act(settings, rulebook, now)
+    except wiring.ConfigurationError as error:
+        wiring.complain(error)
+        return wiring.EXIT_CONFIGURATION
+    except StoreError as error:
+        wiring.complain(error)
+        return wiring.EXIT_FAILED
+
+
+def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
+    inbox: Inbox = queue.SimpleQueue()
+    equipment = wiring.equip(rulebook)
+    with (
+        contextlib.closing(open_store(settings.database, now)) as store,
+        wiring.connected(settings, store.recall().organisation) as reader,
+    ):
+        evaluator = Evaluator(store, rulebook)
+        wiring.take_up(store, evaluator, now)
+        lanes = InThisThread(equipment.senders, inbox.put)
+        outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
+        ticked = tick(reader, evaluator, outbox, inbox, now)
+        waiting = len(store.recall().outbox)
+        return _summary(ticked, waiting)
+
+
+def _summary(ticked: Ticked, waiting: int) -> int:
+    error = ticked.observation.error
+    if error is not None:
+        wiring.complain(error)
+    elif ticked.changes.through is not None:
+        said = len(ticked.changes.notices)
+        through = f"{ticked.changes.through:%d %b %Y %H:%M} UTC"
+        print(f"Data through {through}. {_count(said, 'notice')}, {_count(ticked.delivered, 'message')} delivered.")
+    if waiting:
+        wiring.complain(
+            f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
+        )
+    return wiring.EXIT_FAILED if error is not None or waiting else wiring.EXIT_DONE
+
+
+def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
+    with _state(settings.database, now) as state:
+        judge = Judge(state, rulebook)
+        with wiring.connected(settings, state.recall().organisation) as reader:
+            observation = observe(reader, now, judge.wanted_since(now))
+        if observation.error is not None:
+            wiring.complain(observation.error)
+            return wiring.EXIT_FAILED
+        _show(judge.judge(observation, now), observation, now)
+    return wiring.EXIT_DONE
+
+
+def _show(changes: Changes, observation: Observation, now: datetime) -> None:
+    for delivery in changes.deliveries:
+        message = render_safely(delivery, now)
+        print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
+    for remark in observation.report.remarks if observation.report is not None else ():
+        print(f"budgetd: {remark}", file=sys.stderr)
+    print(f"{_count(len(changes.deliveries), 'message')} would be sent. Nothing was kept or sent.")
+
+
+@contextlib.contextmanager
+def _state(database: Path, now: datetime) -> Iterator[StateReader]:
+    """The state as it is, beside a daemon that may be using it; an empty one where there is none yet."""
+    if database.exists():
+        with contextlib.closing(open_read_only(database)) as kept:
+            yield kept
+    else:
+        with tempfile.TemporaryDirectory() as folder, contextlib.closing(open_store(Path(folder) / "s.db", now)) as new:
+            yield new
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _instant(text: str) -> datetime:
+    if _RFC_3339.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an RFC 3339 time such as 2026-11-18T06:00:00Z")
+    try:
+        return datetime.fromisoformat(text.upper().replace(" ", "T")).astimezone(UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

@@ -1,0 +1,97 @@
+"""The parts put together: settings and rules in, a state, a reader, an evaluator and an outbox out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from budgetd.channels.apprise import AppriseSender, explain_url
+from budgetd.daemon import Equipment
+from budgetd.evaluation import Evaluator
+from budgetd.http import Api, ping
+from budgetd.model import Label, Organisation, Reason, Severity
+from budgetd.reader import Reader
+from budgetd.rulebook import Rulebook, RulebookError, load
+from budgetd.settings import Settings, SettingsError
+from budgetd.sources.account import AdminAccount
+from budgetd.sources.cost_report import CostReport
+from budgetd.stores.sqlite import SqliteStore
+
+EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
+
+
+class ConfigurationError(Exception):
+    """What stands in settings or rules does not do; the text names every mistake and its mend."""
+
+
+def settings_or_error() -> Settings:
+    """The settings of this process. Raises ConfigurationError."""
+    try:
+        return Settings.load(os.environ, Path.cwd())
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def rules(settings: Settings) -> Rulebook:
+    """The rules that the settings name, their channels checked. Raises RulebookError."""
+    return load(settings.rules, environment=os.environ, explain=explain_url)
+
+
+def rules_or_error(settings: Settings) -> Rulebook:
+    """The same at a start. Raises ConfigurationError."""
+    try:
+        return rules(settings)
+    except RulebookError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def complain(error: Exception | str) -> None:
+    """What went wrong, on stderr, in its own words."""
+    print(f"budgetd: {error}", file=sys.stderr)
+
+
+def equip(rulebook: Rulebook) -> Equipment:
+    """The way out to each channel. Apprise itself is loaded at the first message."""
+    senders = {name: AppriseSender(channel.url) for name, channel in rulebook.channels.items()}
+    return Equipment(senders, {name: sender.flavour for name, sender in senders.items()})
+
+
+@contextlib.contextmanager
+def connected(settings: Settings, pinned: Organisation | None) -> Iterator[Reader]:
+    """A reader of the organisation's bill. Raises ConfigurationError for an address that a key must not go to."""
+    try:
+        api = Api(
+            settings.api_url,
+            settings.admin_key,
+            version=settings.api_version,
+            betas=settings.api_betas,
+            proxy=settings.api_proxy,
+            ca_file=settings.ca_file,
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    try:
+        yield Reader(CostReport(api), AdminAccount(api), pinned)
+    finally:
+        api.close()
+
+
+def take_up(store: SqliteStore, evaluator: Evaluator, now: datetime) -> None:
+    """Where the last process left off: attempts that it could not end, a state that had to be restored."""
+    store.interrupted(now)
+    if store.recovered_from is not None:
+        about = Label("state", f"state/{now.isoformat()}", "the state")
+        evaluator.tell(about, Reason.STATE_RESTORED, Severity.WARNING, store.recovered_from, now)
+
+
+def heartbeat(settings: Settings) -> Callable[[], None]:
+    """Pings the heartbeat URL, when there is one, in a thread of its own."""
+    url = settings.heartbeat_url
+    if url is None:
+        return lambda: None
+    return lambda: threading.Thread(target=ping, args=(url,), name="heartbeat", daemon=True).start()

@@ -1,0 +1,17 @@
+"""What holds for every test: no sockets, except to this machine in tests marked `network`."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_socket import disable_socket, socket_allow_hosts
+
+LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Runs before the fixtures of every scope; pytest-socket itself takes the restriction back after each test."""
+    if item.get_closest_marker("network") is not None:
+        socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
+    else:
+        disable_socket(allow_unix_socket=True)
