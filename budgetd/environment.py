@@ -10,32 +10,34 @@ from pathlib import Path
 
 MOST_BYTES = 64 * 1024
 
-_LINE = re.compile(r"""(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|.*?)(?:\s+\#.*)?\s*""")
+_LINE = re.compile(
+    r"""(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>"[^"]*"|'[^']*'|.*?)(?:\s+\#.*)?\s*"""
+)
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A named value cannot be had. Says the name and the reason, never a value."""
 
 
 def read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
-    """The bytes of a regular file of at most `most` bytes, in bounded time. Raises Unavailable."""
+    """The bytes of a regular file of at most `most` bytes, in bounded time. Raises UnavailableError."""
     try:
         # A FIFO or a device would block, or never end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise Unavailable(_reason(error)) from None
-    with open(descriptor, "rb") as file:
+        raise UnavailableError(_reason(error)) from None
+    with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            raise Unavailable("is a folder, not a file")
+            raise UnavailableError("is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
-            raise Unavailable("is not a regular file")
+            raise UnavailableError("is not a regular file")
         try:
             content = file.read(most + 1)
         except OSError as error:
-            raise Unavailable(_reason(error)) from None
+            raise UnavailableError(_reason(error)) from None
     if len(content) > most:
-        raise Unavailable(f"is larger than {most // 1024:,} KiB")
+        raise UnavailableError(f"is larger than {most // 1024:,} KiB")
     return content, status
 
 
@@ -46,17 +48,17 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def read_text(path: Path, refused_mode: int = 0) -> str:
-    """A small secret in a file, without the line's end. Raises Unavailable, also when a refused mode bit is set."""
+    """A small secret in a file, without the line's end. Raises UnavailableError, also for a refused mode bit."""
     content, status = read_regular(path, MOST_BYTES)
     mode = stat.S_IMODE(status.st_mode)
     if mode & refused_mode:
-        raise Unavailable(f"can be read by others (mode {mode:04o}); make it private: chmod 600")
+        raise UnavailableError(f"can be read by others (mode {mode:04o}); make it private: chmod 600")
     try:
         text = content.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise Unavailable("is not text in UTF-8") from None
+        raise UnavailableError("is not text in UTF-8") from None
     if not text.strip():
-        raise Unavailable("is empty")
+        raise UnavailableError("is empty")
     return text
 
 
@@ -68,32 +70,37 @@ def credential(environment: Mapping[str, str], *names: str) -> Path | None:
 
 
 def value_of(name: str, environment: Mapping[str, str]) -> str:
-    """What `${NAME}` stands for: the variable, the file that `NAME_FILE` names, the credential. Raises Unavailable."""
+    """What `${NAME}` stands for: the variable, the file that `NAME_FILE` names, or the credential.
+
+    Raises UnavailableError.
+    """
     if name in environment:
         if not environment[name].strip():
-            raise Unavailable(f"the environment variable {name} is empty")
+            raise UnavailableError(f"the environment variable {name} is empty")
         return environment[name]
     named = environment.get(f"{name}_FILE")
     path = Path(named) if named else credential(environment, name, name.lower())
     if path is None:
-        raise Unavailable(f"there is no environment variable {name}, no {name}_FILE and no credential {name.lower()}")
+        raise UnavailableError(
+            f"there is no environment variable {name}, no {name}_FILE and no credential {name.lower()}"
+        )
     try:
         return read_text(path)
-    except Unavailable as error:
-        raise Unavailable(f"the file for {name} {error}") from None
+    except UnavailableError as error:
+        raise UnavailableError(f"the file for {name} {error}") from None
 
 
 def with_dotenv(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment, and beneath it what a `.env` in the folder says. Raises Unavailable for a broken line."""
+    """The environment, and beneath it what a `.env` in the folder says. Raises UnavailableError for a broken line."""
     path = folder / ".env"
     if not path.is_file():
         return dict(environment)
     try:
         lines = read_text(path).splitlines()
-    except Unavailable as error:
+    except UnavailableError as error:
         if str(error) == "is empty":
             return dict(environment)
-        raise Unavailable(f".env {error}") from None
+        raise UnavailableError(f".env {error}") from None
     return {**_assignments(lines), **environment}
 
 
@@ -105,7 +112,7 @@ def _assignments(lines: list[str]) -> dict[str, str]:
             continue
         assignment = _LINE.fullmatch(text)
         if assignment is None:
-            raise Unavailable(f".env:{number}: expected NAME=value")
+            raise UnavailableError(f".env:{number}: expected NAME=value")
         value = assignment["value"]
         quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'"
         found[assignment["name"]] = value[1:-1] if quoted else value

@@ -15,6 +15,9 @@ _SLACK_LOOKALIKES = str.maketrans({"*": "∗", "~": "∼", "`": "ˋ"})
 # An underscore within a word (`team_alpha`) is text to Slack; at its edge it starts or ends italics.
 _SLACK_EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 
+# A handle after a space or a bracket: @everyone, <@123>, <@&role>; not the @ of an address.
+_MENTION = re.compile(r"(?<![\w.])@(?=[\w!&])")
+
 
 def for_text(text: str) -> str:
     """The text on one line: control, bidirectional, zero-width and other unseen characters as `\\u202e`.
@@ -42,6 +45,11 @@ def for_slack(text: str) -> str:
 def without_slack_marks(text: str) -> str:
     """The text with look-alikes for the characters that format in Slack; `&`, `<`, `>` stay as they are."""
     return _SLACK_EDGE_UNDERSCORE.sub(lambda run: "＿" * len(run.group()), text.translate(_SLACK_LOOKALIKES))
+
+
+def without_mentions(text: str) -> str:
+    """The text with a space after each `@` that a chat service would take for a mention."""
+    return _MENTION.sub("@ ", text)
 
 
 def for_html(text: str) -> str:

@@ -403,3 +403,19 @@ def retry_hint(headers: Mapping[str, str], now: datetime) -> float | None:
 
 def _clamped(seconds: float) -> float:
     return min(max(seconds, 1.0), _LONGEST_HINT)
+
+
+# --- the heartbeat -------------------------------------------------------------------------------
+
+
+def ping(url: str, seconds: float = 10.0) -> bool:
+    """Say to the heartbeat's address that all is well; whether it was heard. Never raises: silence is the alarm."""
+    headers = {"user-agent": f"budgetd/{__version__} (+{HOME_PAGE})"}
+    try:
+        with (
+            httpx.Client(trust_env=False, follow_redirects=False, timeout=seconds, headers=headers) as client,
+            client.stream("GET", url) as answer,
+        ):
+            return answer.is_success
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False

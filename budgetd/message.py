@@ -62,7 +62,7 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
     notices = sorted(delivery.notices, key=_worst_first)
     several = len(notices) > 1
     title = _batch_title(notices) if several else _late_prefix(notices[0], now) + wording.title(notices[0])
-    title = shorten(title, wording.TITLE_LIMIT)
+    title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
     message = Message(
         id=delivery.id,
         title=title,
@@ -132,8 +132,10 @@ def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
     if delivery.face is Face.PLAIN:
         return [_Block((*opening, *_key_lines(facts)))]
     ids = f"Rule {name(facts.rule)}, incident {notice.incident}, alert {delivery.id}."
+    if facts.amount is None:
+        ids = f"Incident {notice.incident}, alert {delivery.id}."
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    footer = _some(ids if facts.rule else "", times, wording.how_to_silence(facts) if _can_be_silenced(notice) else "")
+    footer = _some(ids, times, wording.how_to_silence(facts) if _can_be_silenced(notice) else "")
     blocks = [
         _Block(opening),
         _Block(_figures(facts), aligned=True),
@@ -151,7 +153,7 @@ def _can_be_silenced(notice: Notice) -> bool:
 def _key_lines(facts: Facts) -> tuple[str, ...]:
     drivers = [_driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
     top = f"Most of it: {' '.join(' '.join(drivers[0]).split())}" if drivers else ""
-    rule = f"Rule {name(facts.rule)}." if facts.rule else ""
+    rule = f"Rule {name(facts.rule)}." if facts.amount is not None else ""
     return _some(_spent(facts), top, _data_line(facts), f"{rule} {COST_REPORT}".strip())
 
 
@@ -167,14 +169,14 @@ def _spent(facts: Facts) -> str:
 
 
 def _figures(facts: Facts) -> tuple[str, ...]:
-    rows = []
-    if facts.amount is not None:
-        rows.append(("Spent", _spent(facts).removeprefix("Spent ")))
+    if facts.amount is None:
+        return ()
+    rows = [("Spent", _spent(facts).removeprefix("Spent "))]
     if facts.comparison is not None and facts.limit is not None:
         rows.append(("Limit", f"told from {money.dollars(facts.limit)} on"))
     if facts.period is not None:
         rows.append(("Period", f"{facts.period.name} (UTC days)"))
-    if rows and facts.organisation:
+    if facts.organisation:
         rows.append(("Account", name(facts.organisation)))
     return _columns(rows)
 
@@ -249,7 +251,7 @@ def _minimal(notices: Sequence[Notice]) -> str:
     first = notices[0]
     line = f"budgetd {wording.severity_word(first).upper()}: {wording.title(first, name_limit=24)}"
     more = f" (+{len(notices) - 1:,} more)" if len(notices) > 1 else ""
-    line = escaping.for_ascii(line)
+    line = escaping.without_mentions(escaping.for_ascii(line))
     room = MINIMAL_LIMIT - len(more)
     return (line if len(line) <= room else f"{line[: room - 3]}...") + more
 
@@ -281,7 +283,7 @@ def _join(blocks: Sequence[_Block], flavour: Flavour) -> str:
     left_out = 0
     for block in blocks:
         kept: list[str] = []
-        for line in map(escape, block.lines):
+        for line in [escape(escaping.without_mentions(line)) for line in block.lines]:
             if left_out or len(line) + 1 > room:
                 left_out += 1
                 continue

@@ -9,16 +9,12 @@ from typing import Any
 
 from budgetd import money
 from budgetd.escaping import name
-from budgetd.model import Contributor, Facts, Kind, Label, Notice, Reason
-from budgetd.wording import title
+from budgetd.model import Contributor, Facts, Kind, Label, Notice
+from budgetd.wording import ABOUT_BUDGETD, title
 
 COST_REPORT = "https://platform.claude.com/usage/cost"
 SCHEMA_VERSION = 1
 MOST_ALERTS = 100
-
-_ABOUT_BUDGETD = frozenset(
-    [Reason.BLIND, Reason.REFUSED, Reason.RECOVERED, Reason.UNDELIVERABLE, Reason.RELOAD_FAILED, Reason.TEST]
-)
 
 
 def payload(id: str, notices: Sequence[Notice], now: datetime, headline: str) -> dict[str, Any]:
@@ -53,7 +49,7 @@ def payload(id: str, notices: Sequence[Notice], now: datetime, headline: str) ->
 
 def event_type(notice: Notice) -> str:
     """`budget.cap.firing`, `budget.cap.resolved`, `budgetd.blind`."""
-    if notice.reason in _ABOUT_BUDGETD:
+    if notice.reason in ABOUT_BUDGETD:
         return f"budgetd.{notice.reason.value}"
     return f"budget.{name(notice.facts.rule_type or 'rule', 30)}.{_state(notice)}"
 

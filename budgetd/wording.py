@@ -39,20 +39,23 @@ _WHY = {
     Reason.BLIND: "No alert is resolved and none can be raised until the figures are back. Blind does not mean zero.",
     Reason.REFUSED: "Nothing is watched until the key works again. A new key is read without a restart.",
     Reason.RECOVERED: "The figures are back; what happened meanwhile is evaluated now.",
-    Reason.UNDELIVERABLE: "budgetd keeps trying there, and tells you here so that it is not lost.",
+    Reason.UNDELIVERABLE: "You are told here so that it is not lost; budgetd alerts shows what it was.",
     Reason.RELOAD_FAILED: "The rules from before are still in force. budgetd check shows every mistake.",
+    Reason.STATE_RESTORED: "What was sent since that copy was made may be sent once more, with the same ids.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 # The period is over.
 _PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE])
 # These have no figures: they are about budgetd itself.
-_ABOUT_BUDGETD = {
+_BUDGETD_TITLES = {
     Reason.REFUSED: "budgetd's admin key was refused: spend is not being watched",
     Reason.RECOVERED: "budgetd sees spend again",
     Reason.UNDELIVERABLE: "An alert could not be delivered",
     Reason.RELOAD_FAILED: "The new rules file was refused: the old rules stay in force",
+    Reason.STATE_RESTORED: "budgetd's state was damaged and had to be restored",
     Reason.TEST: "Test message from budgetd",
 }
+ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 
 
 def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
@@ -61,8 +64,8 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     if notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
         text = f"budgetd cannot see spend{since}"
-    elif notice.reason in _ABOUT_BUDGETD:
-        text = _ABOUT_BUDGETD[notice.reason]
+    elif notice.reason in _BUDGETD_TITLES:
+        text = _BUDGETD_TITLES[notice.reason]
     else:
         text = _opening(notice) + standing(facts, notice.reason, name_limit)
     return shorten(text, TITLE_LIMIT)
@@ -106,7 +109,8 @@ def severity_word(notice: Notice) -> str:
 
 def _money_left(facts: Facts, tense: str) -> str:
     if facts.amount is None or facts.limit is None:
-        return for_paragraph(facts.text)
+        text = for_paragraph(facts.text)
+        return text if text[-1:] in (".", "!", "?", "") else f"{text}."
     if facts.comparison is not None:
         more = money.subtract(facts.amount, facts.comparison.baseline)
         return f"{_dollars(more)} more than {name(facts.comparison.against)}."
@@ -223,14 +227,13 @@ def is_late(notice: Notice, now: datetime) -> bool:
 
 def how_to_silence(facts: Facts) -> str:
     """What ends the alerts of this rule, by the means that there are: the rules file and a reload."""
-    rule = name(facts.rule)
-    if not facts.scope:
-        return f"To silence it: edit or remove rule {rule} in the rules file, then reload."
-    excluded = ", ".join(f"{label.dimension}: [{_yaml(label.name or label.id)}]" for label in facts.scope[:1])
-    return (
-        f"To silence it: edit or remove rule {rule} in the rules file, "
-        f"or add an exception to it, except: {{{excluded}}}, then reload."
-    )
+    edit = f"To silence it: edit or remove rule {name(facts.rule)} in the rules file"
+    # A label whose name is its id may be what the whole rule matches: without it nothing would be left.
+    named = [label for label in facts.scope if label.name != label.id]
+    if not named:
+        return f"{edit}, then reload."
+    excluded = f"{{{named[0].dimension}: [{_yaml(named[0].name)}]}}"
+    return f"{edit}, or add an exception to it, except: {excluded}, then reload."
 
 
 def _yaml(text: str) -> str:

@@ -47,7 +47,7 @@ def page(buckets: Sequence[object], next_page: str | None = None, **fields: obje
     return {"data": list(buckets), "has_more": next_page is not None, "next_page": next_page, **fields}
 
 
-def month(*, until: date = date(2026, 11, 17), rows: Callable[[date], list[object]] | None = None) -> list[Any]:
+def month(*, until: date = date(2026, 11, 17), rows: Callable[[date], Sequence[object]] | None = None) -> list[Any]:
     """The buckets of November 2026 up to a day, each with one row unless told otherwise."""
     return [bucket(day, *(rows(day) if rows else [row(f"{day.day}00.50")])) for day in days(FIRST, until)]
 

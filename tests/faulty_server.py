@@ -146,6 +146,7 @@ class FaultyServer:
         with suppress(OSError):
             if self.on_connect:
                 self.on_connect(Connection(accepted, self._stopping))
+                accepted.shutdown(socket.SHUT_RDWR)
                 return
             if self.tls:
                 accepted = self.tls.wrap_socket(accepted, server_side=True)

@@ -8,6 +8,8 @@ import email.policy
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,10 +22,11 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from tls_proxy import TlsProxy, http_answer, tls_proxy
 
-from budgetd.channels import Sender, wire
+from budgetd.channels import Sender, tap
 from budgetd.channels.apprise import AppriseSender, explain_url
-from budgetd.channels.urls import Secrets, is_pager, masked
+from budgetd.channels.urls import Secrets, masked
 from budgetd.message import Flavour, Message, render
 from budgetd.model import (
     Contributor,
@@ -39,7 +42,6 @@ from budgetd.model import (
     Severity,
 )
 from budgetd.period import Period
-from tests.tls_proxy import TlsProxy, http_answer, tls_proxy
 
 NOW = datetime(2026, 11, 18, 14, 6, tzinfo=UTC)
 NOVEMBER = Period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))
@@ -82,8 +84,6 @@ class Hook:
                 hook.requests.append((self.path, dict(self.headers), body))
                 with contextlib.suppress(OSError):
                     hook.behave(self)
-
-            do_GET = do_POST
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -305,6 +305,21 @@ def test_a_compressed_answer_is_not_asked_for_nor_unfolded(hook: Hook) -> None:
     hook.behave = answer(500, b"\x1f\x8b\x08bomb", Content_Encoding="gzip")
     assert AppriseSender(hook.url()).send(message(), 5).outcome is Outcome.RETRY
     assert hook.requests[0][1]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("location", ["http://[", "//user:pw@other.example/x", "/elsewhere", "http://a\\u202eb/"])
+def test_an_odd_redirect_is_refused_too(hook: Hook, location: str) -> None:
+    hook.behave = answer(302, Location=location)
+    receipt = AppriseSender(hook.url()).send(message(), 5)
+    assert receipt.outcome is Outcome.REJECTED
+    assert "pw" not in receipt.detail
+
+
+def test_apprise_is_not_imported_before_the_first_message() -> None:
+    code = "import sys, budgetd.channels.apprise as a; a.AppriseSender('json://x.example'); "
+    code += "sys.exit('apprise' in sys.modules or 'requests' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=20).returncode == 0
 
 
 # --- Slack -------------------------------------------------------------------------------------
@@ -606,14 +621,6 @@ def test_a_url_that_apprise_does_not_understand_is_a_broken_channel() -> None:
     assert AppriseSender("slck://a/b/c").send(message(), 1).outcome is Outcome.GONE
 
 
-@pytest.mark.parametrize(
-    ("url", "pager"),
-    [("pagerduty://a@b", True), ("OpsGenie://x", True), ("slack://a", False), ("mailto://a@example.com", False)],
-)
-def test_a_pager_is_known_by_its_scheme(url: str, pager: bool) -> None:
-    assert is_pager(url) is pager
-
-
 # --- what headers and codes mean ---------------------------------------------------------------
 
 DATE = "Wed, 18 Nov 2026 14:00:00 GMT"
@@ -638,11 +645,11 @@ DATE = "Wed, 18 Nov 2026 14:00:00 GMT"
     ],
 )
 def test_retry_after_is_understood_or_ignored_and_never_unbounded(text: str, date: str, seconds: float | None) -> None:
-    assert wire.retry_after(text, date) == seconds
+    assert tap.retry_after(text, date) == seconds
 
 
 def test_a_message_id_is_only_replaced_in_the_head_of_a_mail() -> None:
     mail = "Subject: x\nMessage-ID: <old@example.com>\n\nMessage-ID: <body@example.com>\n"
-    changed = wire.stable_message_id(mail, "dlv_1")
+    changed = tap.stable_message_id(mail, "dlv_1")
     assert changed == "Subject: x\nMessage-ID: <dlv_1@example.com>\n\nMessage-ID: <body@example.com>\n"
-    assert wire.stable_message_id(mail, "evil>\r\nBcc: x") == mail
+    assert tap.stable_message_id(mail, "evil>\r\nBcc: x") == mail

@@ -299,8 +299,8 @@ def test_a_reload_changes_the_channels() -> None:
     inbox.get(timeout=5)
     with pytest.raises(KeyError):
         lanes.offer("gone", message("dlv_3"), 10)
-    assert [id for id, _, _ in old.sent] == ["dlv_1"]
-    assert [id for id, _, _ in new.sent] == ["dlv_2"]
+    assert [sent for sent, _, _ in old.sent] == ["dlv_1"]
+    assert [sent for sent, _, _ in new.sent] == ["dlv_2"]
     lanes.close()
 
 

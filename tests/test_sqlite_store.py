@@ -203,7 +203,8 @@ class Run:
         if action == "send" and not self.model.under_way:
             return self._send()
         if action == "settle" and self.model.under_way:
-            return self._settle(*self.model.under_way, state)
+            (name,) = self.model.under_way
+            return self._settle(name, state)
         return self._restart, lambda: None
 
     def _commit(self, number: int, others: list[int]) -> Action:

@@ -1,9 +1,11 @@
-"""Any Apprise URL as a channel: one plug-in, called directly, with the reason of every failure."""
+"""Any Apprise URL as a channel: one plug-in, called directly, with the reason of every failure.
+
+HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE and ~/.netrc hold, as for every program that uses `requests`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.message import Flavour, Message
 from budgetd.model import Face, Kind, Outcome, Receipt, Severity
+from budgetd.nearest import nearest
 
 DETAIL_LIMIT = 500
 REMEMBERED = 256
@@ -62,9 +65,9 @@ def _load() -> Any:
     with _loading:
         import apprise
 
-        from budgetd.channels import wire
+        from budgetd.channels import tap
 
-        wire.install()
+        tap.install()
         return apprise
 
 
@@ -109,9 +112,9 @@ class AppriseSender:
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds; the receipt's detail holds no part of the URL."""
         _load()
-        from budgetd.channels import wire
+        from budgetd.channels import tap
 
-        with wire.watch(deadline, message.id) as seen:
+        with tap.watch(deadline, message.id) as seen:
             try:
                 plugin = self._ready(deadline)
                 if plugin is None:
@@ -121,7 +124,7 @@ class AppriseSender:
                     return self._receipt(Outcome.REJECTED, too_long)
                 accepted = self._notify(plugin, message, deadline)
             except _plugin_errors() as error:
-                seen.failed(Outcome.RETRY, f"the plug-in failed: {type(error).__name__}: {wire.excerpt(str(error))}")
+                seen.failed(Outcome.RETRY, f"the plug-in failed: {type(error).__name__}: {tap.excerpt(str(error))}")
                 accepted = False
         if accepted and not seen.redirected:
             self._accepted.pop(message.id, None)
@@ -228,13 +231,13 @@ def explain_url(url: str) -> str | None:
     if not kind:
         return "this is not an Apprise URL, it has no scheme; it looks like slack://..., mailtos://..., json://..."
     _load()
-    from budgetd.channels import wire
+    from budgetd.channels import tap
 
-    with wire.watch(0.0) as seen:
+    with tap.watch(0.0) as seen:
         try:
             plugin = _plugin(url)
         except _plugin_errors() as error:
-            reason = seen.remarks[-1] if seen.remarks else wire.excerpt(str(error))
+            reason = seen.remarks[-1] if seen.remarks else tap.excerpt(str(error))
             return _cannot(kind, Secrets(url).scrub(reason))
     if plugin is not None:
         return None
@@ -255,10 +258,9 @@ def _shown(kind: str) -> str:
 
 
 def _did_you_mean(kind: str, known: list[str]) -> str:
-    close = (
-        [_INSTEAD[kind]] if kind in _INSTEAD else [f"{word}://" for word in difflib.get_close_matches(kind, known, 1)]
-    )
-    return f"; did you mean {close[0]}?" if close else ""
+    found = nearest(kind, known)
+    meant = _INSTEAD.get(kind) or (f"{found}://" if found else "")
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _schemes() -> list[str]:

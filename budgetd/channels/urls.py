@@ -10,26 +10,6 @@ MASK = "***"
 # Shorter pieces ("to", "us") are words; hiding them would make every sentence unreadable.
 _SHORTEST_SECRET = 3
 
-# Services whose purpose is to wake somebody.
-PAGERS = frozenset(
-    [
-        "betterstack",
-        "firehydrant",
-        "goalert",
-        "goalerts",
-        "ilert",
-        "incidentio",
-        "opsgenie",
-        "pagerduty",
-        "pagertree",
-        "signl4",
-        "spike",
-        "splunk",
-        "squadcast",
-        "victorops",
-        "xmatters",
-    ]
-)
 _HOST = re.compile(r"(?:localhost|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?\.?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -38,11 +18,6 @@ def scheme(url: str) -> str:
     """The part before `://` in lower case; empty when there is none."""
     before, separator, _ = url.partition("://")
     return before.strip().lower() if separator else ""
-
-
-def is_pager(url: str) -> bool:
-    """Whether the URL is of a service that wakes somebody."""
-    return scheme(url) in PAGERS
 
 
 def masked(url: str) -> str:

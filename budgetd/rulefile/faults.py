@@ -44,7 +44,10 @@ _EMPTY = {
 
 
 class Fault(NamedTuple):
-    """Something wrong at the end of `way`: at the value, or at its key. `word` was probably meant to be a choice."""
+    """Something wrong at the end of `way`: at the value, or at its key.
+
+    `word` was probably meant to be one of the choices. `missing` is the key that is not there.
+    """
 
     way: Way
     message: str
@@ -52,12 +55,15 @@ class Fault(NamedTuple):
     word: str = ""
     choices: Collection[str] = ()
     warning: bool = False
+    missing: str = ""
 
 
 def shape_faults(error: ValidationError, document: Document) -> Iterator[Fault]:
     """pydantic's errors in the words of the file. A rule of an unknown type is read as the type it was meant to be."""
     for details in error.errors(include_url=False, include_input=False):
         way = _way(details["loc"])
+        if details["type"] == "too_short" and document.at(way):
+            continue  # there are some, and what is wrong with them is said
         if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
             yield from _beneath_a_bad_type(way, document)
         else:
@@ -76,7 +82,7 @@ def _fault(details: ErrorDetails, way: Way, document: Document) -> Fault:
     if kind == "extra_forbidden":
         return _unknown_key(way, document)
     if kind == "missing":
-        return Fault(way[:-1], f'"{way[-1]}" is missing')
+        return Fault(way[:-1], f'"{way[-1]}" is missing', missing=str(way[-1]))
     if way[-1:] == ("[key]",):
         way = way[:-1]
         return Fault(way, _words(details), of_key=True)
@@ -149,7 +155,7 @@ def _beneath_a_bad_type(way: Way, document: Document) -> Iterator[Fault]:
 
 def _bad_type(way: Way, rule: Any) -> Fault:
     if not isinstance(rule, dict) or "type" not in rule:
-        return Fault(way, f'"type" is missing; the types are {" and ".join(RULE_CLASSES)}')
+        return Fault(way, f'"type" is missing; the types are {" and ".join(RULE_CLASSES)}', missing="type")
     written = rule["type"]
     if not isinstance(written, str):
         return Fault((*way, "type"), f"expected a type; the types are {' and '.join(RULE_CLASSES)}")

@@ -11,7 +11,8 @@ from budgetd.rulefile.yaml_text import LINE_BREAK, Place
 MOST_SHOWN = 100
 _WIDEST = 120
 
-_URL_REST = re.compile(r"(?<=://)[^\s]+")
+# `slack://...` in a message is an example, not an address.
+_URL_REST = re.compile(r"(?<=://)(?![.?]*[\s,;]|[.?]*$)\S+")
 _URL_SO_FAR = re.compile(r"://\S*$")
 # In `channels:` only keys and punctuation are shown; what else stands there may be a token.
 _MASKABLE = re.compile(r"[^\s{}\[\],]+")
@@ -43,9 +44,13 @@ class Source:
         self._name = name
         self._lines = LINE_BREAK.split(text)
 
-    def mistake(self, place: Place, message: str, *, warning: bool = False) -> Mistake:
-        """A mistake at a place of the text. Whatever follows `://` is left out of the message and of the line."""
-        return Mistake(self._name, _URL_REST.sub("…", message), place, self._excerpt(place), warning)
+    def mistake(self, place: Place, message: str, *, warning: bool = False, bare: bool = False) -> Mistake:
+        """A mistake at a place of the text. Whatever follows `://` is left out of the message and of the line.
+
+        `bare`: without the line.
+        """
+        excerpt = "" if bare else self._excerpt(place)
+        return Mistake(self._name, _URL_REST.sub("…", message), place, excerpt, warning)
 
     def _excerpt(self, place: Place) -> str:
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""

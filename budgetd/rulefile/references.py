@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from budgetd.environment import Unavailable, value_of
+from budgetd.environment import UnavailableError, value_of
 
 # Says why a URL cannot be used, or None. It must not repeat the URL.
 Explain = Callable[[str], str | None]
@@ -18,8 +18,23 @@ _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 # What wakes people up; each of them keeps incidents of its own.
 PAGERS = frozenset(
-    ("betterstack", "firehydrant", "goalert", "goalerts", "ilert", "incidentio", "opsgenie", "pagerduty", "pagertree")
-    + ("signl4", "spike", "splunk", "squadcast", "victorops", "xmatters")
+    [
+        "betterstack",
+        "firehydrant",
+        "goalert",
+        "goalerts",
+        "ilert",
+        "incidentio",
+        "opsgenie",
+        "pagerduty",
+        "pagertree",
+        "signl4",
+        "spike",
+        "splunk",
+        "squadcast",
+        "victorops",
+        "xmatters",
+    ]
 )
 
 
@@ -36,7 +51,7 @@ def expand(text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:
             return ""
         try:
             return value_of(name, environment)
-        except Unavailable as error:
+        except UnavailableError as error:
             complaints.append(f"${{{name}}}: {error}")
             return ""
 
@@ -61,7 +76,4 @@ def why_unusable(url: str, explain: Explain | None) -> str | None:
         return "a channel is a URL such as slack://... or mailtos://...; this one has no scheme"
     if _NOT_IN_A_URL.search(url):
         return f"this {scheme}:// URL has a blank or a line break in it; write %20 for a blank"
-    reason = explain(url) if explain is not None else None
-    if reason is None:
-        return None
-    return reason if f"{scheme}://" in reason else f"this {scheme}:// URL cannot be used: {reason}"
+    return explain(url) if explain is not None else None

@@ -75,7 +75,8 @@ class ChannelPart(_Part):
         repr=False, description="an Apprise URL; ${NAME} takes an environment variable or a credential of that name"
     )
     page: StrictBool | None = Field(
-        default=None, description="it wakes somebody: one event for each incident, retried fast; default: by the URL's kind"
+        default=None,
+        description="it wakes somebody: one event for each incident, retried fast; default: by the URL's kind",
     )
 
 
@@ -117,8 +118,8 @@ class RulesFile(_Part):
     """Watches what an Anthropic organisation spends on its API. All amounts are US dollars, all periods UTC."""
 
     version: Annotated[Literal[1], BeforeValidator(_version)]
-    channels: Mapping[Name, Annotated[ChannelPart, BeforeValidator(_long_form), WithJsonSchema(_CHANNEL_SCHEMA)]] = Field(
-        min_length=1, description="where messages go, by a name of your own"
+    channels: Mapping[Name, Annotated[ChannelPart, BeforeValidator(_long_form), WithJsonSchema(_CHANNEL_SCHEMA)]] = (
+        Field(min_length=1, description="where messages go, by a name of your own")
     )
     groups: Mapping[Name, GroupPart] = Field(default_factory=dict, description="named sets of workspaces")
     routes: tuple[RoutePart, ...] = Field(default=(), description="every route that matches receives the notice")

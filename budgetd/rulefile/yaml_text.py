@@ -6,10 +6,8 @@ and a plain `true` or `false` are more. There are no tags, merge keys or second 
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -63,7 +61,7 @@ class Complaint(NamedTuple):
     message: str
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """The text is not YAML from here on, or more of it than anybody writes."""
 
     def __init__(self, place: Place, message: str) -> None:
@@ -135,16 +133,15 @@ def read(text: str, parser: Parser = PARSERS[0]) -> Document:
         message = f"the character {code} cannot be in a text file" if unprintable[0] != "\0" else "a NUL byte: not text"
         document.complaints.append(Complaint(_place_of_index(text, unprintable.start()), message))
         return document
-    with _without_collector():
-        try:
-            _Reader(document).read(parser(text))
-        except _Unreadable as error:
-            document.complaints.append(error.complaint)
-        except yaml.MarkedYAMLError as error:
-            document.complaints.append(_explained(error, text))
-        except (yaml.YAMLError, ValueError, OverflowError):
-            # What the parser in Python says of an escape or a version that is out of range.
-            document.complaints.append(Complaint(Place(1, 1), "this is not YAML"))
+    try:
+        _Reader(document).read(parser(text))
+    except _UnreadableError as error:
+        document.complaints.append(error.complaint)
+    except yaml.MarkedYAMLError as error:
+        document.complaints.append(_explained(error, text))
+    except (yaml.YAMLError, ValueError, OverflowError):
+        # What the parser in Python says of an escape or a version that is out of range.
+        document.complaints.append(Complaint(Place(1, 1), "this is not YAML"))
     return document
 
 
@@ -180,23 +177,29 @@ class _Reader:
             parser.dispose()
 
     def _scalar(self, event: Any) -> None:
-        self._count(event.start_mark)
-        self._refuse_tag(event)
+        # Most of the time of a load is spent here.
         text = event.value
-        if "${" in text:
-            self._document.references.append(_place(event.start_mark))
-        if not text.isascii() and _SURROGATE.search(text):
-            self._complain(event.start_mark, "an escape that is not a character")
-        if self._expects_key():
-            self._key(text, event)
+        self._values += 1
+        if self._values > MOST_VALUES or event.tag is not None or "${" in text or not text.isascii():
+            self._look_closely(event)
+        frame = self._open[-1] if self._open else None
+        if frame is not None and frame.key is None and type(frame.value) is dict:
+            self._key(frame, text, event)
             return
         value = _PLAIN.get(text, text) if event.implicit[0] else text
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, 1)
         self._add(value, event.start_mark)
 
-    def _key(self, text: str, event: Any) -> None:
-        frame = self._open[-1]
+    def _look_closely(self, event: Any) -> None:
+        self._limit(event.start_mark)
+        self._refuse_tag(event)
+        if "${" in event.value:
+            self._document.references.append(_place(event.start_mark))
+        if _SURROGATE.search(event.value):
+            self._complain(event.start_mark, "an escape that is not a character")
+
+    def _key(self, frame: _Open, text: str, event: Any) -> None:
         if text == "<<" and event.implicit[0]:
             self._complain(event.start_mark, "merge keys (<<) are not read; write the values out")
         earlier = frame.marks.get(text)
@@ -215,14 +218,15 @@ class _Reader:
 
     def _start(self, event: Any, value: Any) -> None:
         if self._expects_key():
-            raise _Unreadable(_place(event.start_mark), "a key must be a plain word, not a list or mapping")
+            raise _UnreadableError(_place(event.start_mark), "a key must be a plain word, not a list or mapping")
         if len(self._open) >= MOST_DEPTH:
-            raise _Unreadable(_place(event.start_mark), f"nested more than {MOST_DEPTH} deep")
+            raise _UnreadableError(_place(event.start_mark), f"nested more than {MOST_DEPTH} deep")
         self._refuse_tag(event)
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         self._open.append(_Open(value, event.start_mark, event.anchor, self._values))
-        self._count(event.start_mark)
+        self._values += 1
+        self._limit(event.start_mark)
 
     def _end(self, event: Any) -> None:
         frame = self._open.pop()
@@ -233,24 +237,24 @@ class _Reader:
 
     def _alias(self, event: Any) -> None:
         if event.anchor not in self._anchors:
-            raise _Unreadable(_place(event.start_mark), "an alias of an anchor that does not exist")
+            raise _UnreadableError(_place(event.start_mark), "an alias of an anchor that does not exist")
         known = self._anchors[event.anchor]
         if known is None:
-            raise _Unreadable(_place(event.start_mark), "an alias inside of what it stands for")
+            raise _UnreadableError(_place(event.start_mark), "an alias inside of what it stands for")
         if self._expects_key():
-            raise _Unreadable(_place(event.start_mark), "a key must be a plain word, not an alias")
+            raise _UnreadableError(_place(event.start_mark), "a key must be a plain word, not an alias")
         value, values = known
         self._repeated += values
         if self._repeated > MOST_REPEATED_VALUES:
             message = f"aliases repeat more than {MOST_REPEATED_VALUES:,} values"
-            raise _Unreadable(_place(event.start_mark), message)
+            raise _UnreadableError(_place(event.start_mark), message)
         self._values += values
         self._add(value, event.start_mark)
 
     def _document_start(self, event: Any) -> None:
         self._documents += 1
         if self._documents > 1:
-            raise _Unreadable(_place(event.start_mark), "a second document (---); one file is one document")
+            raise _UnreadableError(_place(event.start_mark), "a second document (---); one file is one document")
         if event.version not in (None, (1, 2)):
             self._complain(event.start_mark, "this file is read as YAML 1.2")
 
@@ -276,10 +280,9 @@ class _Reader:
         frame = self._open[-1]
         return frame.key is None and type(frame.value) is dict
 
-    def _count(self, mark: Any) -> None:
-        self._values += 1
+    def _limit(self, mark: Any) -> None:
         if self._values > MOST_VALUES:
-            raise _Unreadable(_place(mark), f"more than {MOST_VALUES:,} values in one file")
+            raise _UnreadableError(_place(mark), f"more than {MOST_VALUES:,} values in one file")
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is not None:
@@ -312,15 +315,3 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> Complaint:
     if "\t" in indent and place.column <= len(indent) + 1:
         return Complaint(Place(place.line, indent.index("\t") + 1), "a tab cannot indent; use spaces")
     return Complaint(place, message)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Reading makes hundreds of thousands of objects and no rubbish; the collector would look through them all."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

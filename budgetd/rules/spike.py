@@ -54,6 +54,8 @@ def _against(value: Any) -> Baseline:
         return Baseline("the day before", (1,), _mean)
     if value == "same_weekday":
         return Baseline("the same weekday a week before", (7,), _mean)
+    if value == "usual":
+        raise mistake(f"usual is not in this version of budgetd; expected {wanted}")
     if isinstance(value, str):
         raise mistake(f"expected {wanted}, not {value[:40]!r}", word=value, choices=_WORDS)
     key, length = single_entry(value, wanted)

@@ -8,11 +8,11 @@ or takes it after all (a new field, an amount that is a number, escapes).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Literal
 
 import msgspec
@@ -94,7 +94,7 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
         # The report is grouped by workspace: a row without one is the default workspace's.
         values[0] = values[0] or DEFAULT_WORKSPACE
         self._remark(values)
-        quotes = sum(0 if value is UNSET else 2 if value is None else 4 for value in raw)
+        quotes = sum(map(_quotes, raw))
         entry = Dimensions(*values), quotes
         # Equal to `raw`, but made of the shared texts, where nothing was replaced.
         self[entry[0] if entry[0] == raw else raw] = entry
@@ -143,25 +143,25 @@ class _RowPage(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 _decode = msgspec.json.Decoder(_RowPage).decode
 _raw = attrgetter(*FIELDS)
+_dimensions: Callable[[tuple[Dimensions, int]], Dimensions] = itemgetter(0)
+_count: Callable[[tuple[Dimensions, int]], int] = itemgetter(1)
 
 
 def _fast(body: bytes, known: Known) -> Page | None:
     """The page, or None when it deserves a closer look."""
-    if b"\\" in body:
-        return None
     try:
         page = _decode(body)
         read = [_fast_bucket(bucket, known) for bucket in page.data]
         next_page = _cursor(page.has_more, None if page.next_page is UNSET else page.next_page)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
-    # Every key of the text became a field, and without escapes every quotation mark bounds a key or a value.
-    # A key given twice leaves the text with more of them than the fields account for.
+    # Every key of the text became a field, and a quotation mark bounds a key or a value, or is an escaped one.
+    # So a key given twice leaves the text with more of them than the fields account for.
     quotes = 4 + _quotes(page.next_page) + sum(quotes for _, quotes in read)
     if quotes != body.count(b'"'):
         return None
     buckets = tuple(bucket for bucket, _ in read)
-    return Page(buckets, next_page, _negative(buckets) if b'"-' in body else frozenset())
+    return Page(buckets, next_page, _negative(buckets))
 
 
 def _quotes(value: _Value) -> int:
@@ -176,11 +176,11 @@ def _fast_bucket(bucket: _RowBucket, known: Known) -> tuple[Bucket, int]:
     if not rows:
         return Bucket(day, {}), quotes
     amounts = money.dollars_from_plain_cents([row.amount for row in rows])
-    dimensions, counts = zip(*map(known.__getitem__, map(_raw, rows)), strict=True)
-    lines = dict(zip(dimensions, amounts, strict=True))
+    found = list(map(known.__getitem__, map(_raw, rows)))
+    lines = dict(zip(map(_dimensions, found), amounts, strict=True))
     if len(lines) < len(rows):
-        lines = _added(zip(dimensions, amounts, strict=True))
-    return Bucket(day, lines), quotes + 8 * len(rows) + sum(counts)
+        lines = _added(zip(map(_dimensions, found), amounts, strict=True))
+    return Bucket(day, lines), quotes + 8 * len(rows) + sum(map(_count, found))
 
 
 # --- the closer look ---------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def _instant(text: str) -> datetime:
 
 
 def _negative(buckets: Iterable[Bucket]) -> frozenset[str]:
-    days = [bucket.day for bucket in buckets if any(amount < 0 for amount in bucket.lines.values())]
+    days = [bucket.day for bucket in buckets if min(bucket.lines.values(), default=money.ZERO) < 0]
     return frozenset(f"the report has negative amounts on {day}" for day in days)
 
 

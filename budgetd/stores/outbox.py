@@ -16,7 +16,9 @@ from budgetd.stores.records import instant_text
 def due_ids(connection: sqlite3.Connection, now: datetime, busy: Iterable[str]) -> list[str]:
     """The id of the oldest due delivery of each channel that is neither busy nor held back."""
     channels = connection.execute(
-        "SELECT DISTINCT channel FROM delivery WHERE organisation = ? AND state = 'pending'", (HOME,)
+        """SELECT DISTINCT channel FROM delivery INDEXED BY delivery_pending
+           WHERE organisation = ? AND state = 'pending'""",
+        (HOME,),
     ).fetchall()
     free = {channel for (channel,) in channels} - set(busy)
     found = (_oldest_due(connection, channel, instant_text(now)) for channel in sorted(free))
@@ -73,7 +75,7 @@ def supersede(connection: sqlite3.Connection, superseded: Iterable[Superseded]) 
 def drop_superseded(connection: sqlite3.Connection) -> None:
     """Pending deliveries that have nothing left to say end here, except those under way: they end when settled."""
     connection.execute(
-        """UPDATE delivery SET state = 'superseded'
+        """UPDATE delivery INDEXED BY delivery_pending SET state = 'superseded'
            WHERE organisation = ? AND state = 'pending'
              AND EXISTS (SELECT 1 FROM delivery_notice WHERE delivery_notice.organisation = delivery.organisation
                          AND delivery_notice.delivery = delivery.id)

@@ -27,8 +27,9 @@ RECALLED = timedelta(days=70)
 _TOLD = """
     SELECT DISTINCT notice.incident, delivery.channel
     FROM notice
-    JOIN delivery_notice carried ON carried.organisation = notice.organisation AND carried.notice = notice.id
-    JOIN delivery ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
+    CROSS JOIN delivery_notice carried INDEXED BY delivery_notice_once
+      ON carried.organisation = notice.organisation AND carried.notice = notice.id
+    CROSS JOIN delivery ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
     LEFT JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
     WHERE notice.organisation = ? AND notice.kind = 'trigger'
       AND (carried.sent OR (delivery.state = 'pending' AND NOT carried.superseded))
@@ -115,7 +116,8 @@ class SqliteReader:
     def notices(self, incident: str) -> tuple[Notice, ...]:
         """An incident's notices in the order of their sequence."""
         rows = self._database.rows(
-            "SELECT * FROM notice WHERE organisation = ? AND incident = ? ORDER BY sequence, created_at, id",
+            """SELECT * FROM notice INDEXED BY notice_incident WHERE organisation = ? AND incident = ?
+               ORDER BY sequence, created_at, id""",
             (HOME, incident),
         )
         return tuple(records.notice(row) for row in rows)
@@ -129,7 +131,8 @@ class SqliteReader:
         rows = self._database.rows(
             """SELECT id FROM delivery
                WHERE organisation = :home AND (:notice IS NULL OR id IN (
-                   SELECT delivery FROM delivery_notice WHERE organisation = :home AND notice = :notice))
+                   SELECT delivery FROM delivery_notice INDEXED BY delivery_notice_once
+                   WHERE organisation = :home AND notice = :notice))
                ORDER BY created_at DESC, id DESC LIMIT :limit""",
             {"home": HOME, "notice": notice, "limit": limit},
         )
@@ -167,7 +170,9 @@ class SqliteReader:
         }
 
     def _outbox(self) -> tuple[Delivery, ...]:
-        rows = self._database.rows("SELECT id FROM delivery WHERE organisation = ? AND state = 'pending'", (HOME,))
+        rows = self._database.rows(
+            "SELECT id FROM delivery INDEXED BY delivery_pending WHERE organisation = ? AND state = 'pending'", (HOME,)
+        )
         return self._deliveries([row["id"] for row in rows], remaining=True)
 
     def _deliveries(self, ids: list[str], *, remaining: bool) -> tuple[Delivery, ...]:

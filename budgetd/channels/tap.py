@@ -163,8 +163,7 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, whole: bool, lo
     spoken = _SPOKEN.search(text[:2000])
     if 300 <= status < 400:
         seen.redirected = True
-        host = excerpt(urlsplit(location).netloc.rpartition("@")[2]) if location else "nowhere"
-        seen.failed(Outcome.REJECTED, f"HTTP {status}: redirect to host {host or 'itself'} refused")
+        seen.failed(Outcome.REJECTED, f"HTTP {status}: redirect to host {_host(location)} refused")
     elif status >= 300 or status < 200:
         outcome = _SPOKEN_OUTCOMES.get(spoken.group(1)) if spoken else None
         seen.failed(outcome or outcome_of_status(status), said, after)
@@ -173,6 +172,14 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, whole: bool, lo
     else:
         outcome = _SPOKEN_OUTCOMES.get(spoken.group(1), Outcome.RETRY) if spoken else Outcome.RETRY
         seen.doubts.append(Receipt(outcome, f"{said} (not the answer of a success)", after))
+
+
+def _host(location: str) -> str:
+    try:
+        host = urlsplit(location).netloc.rpartition("@")[2]
+    except ValueError:
+        host = "(unreadable)"
+    return excerpt(host) or "(the same)"
 
 
 def outcome_of_status(status: int) -> Outcome:

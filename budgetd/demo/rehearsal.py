@@ -1,0 +1,105 @@
+"""The real daemon's parts through the days of the story, restarts included; only the clock is not the world's."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+from budgetd.channels import Sender
+from budgetd.daemon import Inbox, Ticked, deliver, tick
+from budgetd.delivery import InThisThread
+from budgetd.demo import story
+from budgetd.evaluation import Evaluator
+from budgetd.http import Api
+from budgetd.message import Flavour
+from budgetd.outbox import Outbox
+from budgetd.reader import Reader
+from budgetd.rulebook import Rulebook
+from budgetd.simulator.api import ADMIN_KEY
+from budgetd.simulator.clocks import FixedClock
+from budgetd.sources.account import AdminAccount
+from budgetd.sources.cost_report import CostReport
+from budgetd.store import Store
+from budgetd.stores.sqlite import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the daemon of the story stands on. `senders` makes the ways out anew, as a start does."""
+
+    clock: FixedClock
+    api_url: str
+    database: Path
+    rulebook: Rulebook
+    senders: Callable[[], Mapping[str, Sender]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One poll and the deliveries until the next one. `retried`: messages delivered at a later attempt, and when."""
+
+    at: datetime
+    ticked: Ticked
+    restarted: bool
+    retried: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """What lives from a start to the next."""
+
+    store: Store
+    reader: Reader
+    evaluator: Evaluator
+    outbox: Outbox
+    inbox: Inbox
+
+
+def play(stage: Stage) -> Iterator[Step]:
+    """Each poll as it happens. Raises StoreError."""
+    waiting = list(story.RESTARTS)
+    with contextlib.ExitStack() as life:
+        process = life.enter_context(_started(stage))
+        for now in story.polls():
+            restart = bool(waiting) and now.date() >= waiting[0]
+            if restart:
+                del waiting[0]
+                life.close()
+                process = life.enter_context(_started(stage))
+            stage.clock.set(now)
+            ticked = tick(process.reader, process.evaluator, process.outbox, process.inbox, now)
+            yield Step(now, ticked, restart, tuple(_retries(process, stage.clock, now + story.POLL_EVERY)))
+
+
+def _retries(process: _Process, clock: FixedClock, end: datetime) -> Iterator[datetime]:
+    """Try again what was not taken, as soon as it is due; when each message was delivered."""
+    while (due := process.store.next_due()) is not None and due < end:
+        now = max(due, clock())
+        clock.set(now)
+        delivered, _ = deliver(process.outbox, process.inbox, now)
+        yield from [now] * delivered
+
+
+@contextlib.contextmanager
+def _started(stage: Stage) -> Iterator[_Process]:
+    """A daemon that has just started: nothing in its memory but what the database holds."""
+    now = stage.clock()
+    inbox: Inbox = queue.SimpleQueue()
+    # Waiting for the simulated API would not move its clock.
+    api = Api(stage.api_url, lambda: ADMIN_KEY, now=stage.clock, sleep=lambda _seconds: None)
+    with (
+        contextlib.closing(api),
+        contextlib.closing(open_store(stage.database, now)) as store,
+    ):
+        store.interrupted(now)
+        evaluator = Evaluator(store, stage.rulebook)
+        lanes = InThisThread(stage.senders(), inbox.put)
+        flavours = {story.SLACK: Flavour.SLACK}
+        outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
+        reader = Reader(CostReport(api), AdminAccount(api), store.recall().organisation)
+        yield _Process(store, reader, evaluator, outbox, inbox)

@@ -1,0 +1,264 @@
+"""What is so at present, gathered for people: spend against every limit, incidents, channels, one incident's story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from budgetd import money
+from budgetd.lifecycle import incident_id
+from budgetd.model import (
+    UNKNOWN_ORGANISATION,
+    Attempt,
+    CostDay,
+    Delivery,
+    DeliveryState,
+    Finding,
+    Health,
+    Incident,
+    Label,
+    Names,
+    Notice,
+    Organisation,
+    Outcome,
+    State,
+)
+from budgetd.period import DAY, Period, day_before
+from budgetd.rules import Rule, current_period
+from budgetd.scope import Group, Naming
+from budgetd.spend import Spend
+from budgetd.store import DeliveryRecord, Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One scope's spend against its limit. `share` is of the limit (1 is all of it); `incident` if there is one."""
+
+    scope: tuple[Label, ...]
+    finding: Finding
+    share: Decimal
+    incident: Incident | None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleReadings:
+    """What a rule says now, the most used first. `period` None: it cannot say anything yet.
+
+    `matched`: at least one cost line of the days that were looked at is the rule's.
+    """
+
+    rule: Rule
+    period: Period | None
+    readings: tuple[Reading, ...]
+    matched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """An incident that is not resolved, and what its scope is called."""
+
+    incident: Incident
+    scope: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """How a channel is doing. `configured`: the rules file names it (None: the file could not be read).
+
+    `failing_since`: the first failed attempt after the last good one. `last` is the last attempt that has ended.
+    """
+
+    name: str
+    configured: bool | None
+    pending: int
+    given_up: int
+    last_delivered: datetime | None = None
+    failing_since: datetime | None = None
+    next_attempt_at: datetime | None = None
+    last: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All that `status` shows. `days`: how many UTC days of cost were looked at."""
+
+    organisation: Organisation
+    through: datetime | None
+    days: int
+    rules: tuple[RuleReadings, ...]
+    firing: tuple[Firing, ...]
+    channels: tuple[ChannelState, ...]
+    sources: tuple[Health, ...]
+
+
+def overview(
+    memory: Memory,
+    records: Sequence[DeliveryRecord],
+    rules: Sequence[Rule],
+    groups: Mapping[str, Group],
+    channels: Iterable[str] | None,
+    days: Iterable[CostDay],
+) -> Overview:
+    """The state as people want to see it. `records`: the latest deliveries; `channels`: those of the rules file.
+
+    `days` are those from `first_day` on.
+    """
+    names = naming(memory, groups)
+    spend = Spend({rule.view() for rule in rules}, names)
+    read = set()
+    for day in days:
+        spend.replace(day)
+        read.add(day.day)
+    spend.through = memory.through
+    return Overview(
+        organisation=names.names.organisation,
+        through=memory.through,
+        days=len(read),
+        rules=tuple(_rule_readings(rule, spend, memory, read) for rule in rules),
+        firing=firing(memory.incidents.values(), names),
+        channels=channel_states(memory.outbox, records, channels),
+        sources=tuple(sorted(memory.health.values(), key=lambda health: health.source)),
+    )
+
+
+def naming(memory: Memory, groups: Mapping[str, Group] | None = None) -> Naming:
+    """What ids are called now."""
+    return Naming(Names(memory.organisation or UNKNOWN_ORGANISATION, memory.workspaces), groups or {})
+
+
+def first_day(rules: Iterable[Rule], through: datetime) -> date:
+    """The first UTC day that the rules' present figures and baselines need."""
+    return through.date() - DAY * (max((rule.history for rule in rules), default=0) + 1)
+
+
+def firing(incidents: Iterable[Incident], names: Naming) -> tuple[Firing, ...]:
+    """The incidents that are not resolved, the worst first."""
+    open_ones = [incident for incident in incidents if incident.state is not State.RESOLVED]
+    open_ones.sort(key=lambda each: (-each.severity.rank, -share_of(each.amount, each.limit), each.opened_at))
+    return tuple(Firing(incident, names.labels(incident.scope)) for incident in open_ones)
+
+
+def share_of(amount: Decimal, limit: Decimal) -> Decimal:
+    """amount / limit; where the limit is zero, 1 for anything spent and 0 for nothing."""
+    if limit > 0:
+        return money.quotient(amount, limit)
+    return Decimal(int(amount > 0))
+
+
+# --- spend against limits ------------------------------------------------------------------------
+
+
+def _rule_readings(rule: Rule, spend: Spend, memory: Memory, days: Iterable[date]) -> RuleReadings:
+    period, findings = _current_findings(rule, spend, memory)
+    labels, organisation = spend.naming.labels, spend.naming.names.organisation.id
+    rolling = {i.scope: i for i in memory.incidents.values() if i.rule == rule.id and i.state is not State.RESOLVED}
+    readings = [
+        Reading(
+            labels(finding.scope),
+            finding,
+            share_of(finding.amount, finding.limit),
+            rolling.get(finding.scope)
+            if rule.calendar.rolling
+            else memory.incidents.get(incident_id(organisation, rule.id, finding.scope, finding.period)),
+        )
+        for finding in findings
+    ]
+    readings.sort(key=lambda each: (-each.share, -each.finding.amount, each.finding.scope))
+    matched = any(spend.on(rule.view(), day) for day in days)
+    return RuleReadings(rule, period, tuple(readings), matched)
+
+
+def _current_findings(rule: Rule, spend: Spend, memory: Memory) -> tuple[Period | None, list[Finding]]:
+    """What the rule says of every scope in its newest period; of the newest closed one if it says nothing of that."""
+    for period in _newest_periods(rule, spend):
+        scopes = set(spend.totals(rule.view(), period))
+        scopes |= {i.scope for i in memory.incidents.values() if i.rule == rule.id and rule.owns(i.scope, i.period)}
+        if not rule.for_each:
+            scopes.add(())
+        findings = list(rule.findings(spend, period, scopes))
+        if findings:
+            return period, findings
+    return None, []
+
+
+def _newest_periods(rule: Rule, spend: Spend) -> list[Period]:
+    current = current_period(rule, spend)
+    if current is None or spend.through is None:
+        return []
+    closed = rule.calendar.holding(day_before(spend.through))
+    return [current] if closed == current else [current, closed]
+
+
+# --- channels --------------------------------------------------------------------------------------
+
+
+def channel_states(
+    outbox: Iterable[Delivery], records: Sequence[DeliveryRecord], configured: Iterable[str] | None
+) -> tuple[ChannelState, ...]:
+    """Every channel of the rules file, and those that were removed from it with messages still waiting."""
+    waiting: dict[str, list[Delivery]] = {}
+    for delivery in outbox:
+        waiting.setdefault(delivery.channel, []).append(delivery)
+    seen = dict.fromkeys(record.delivery.channel for record in records)
+    names = list(dict.fromkeys([*(configured if configured is not None else sorted(seen)), *sorted(waiting)]))
+    known = None if configured is None else frozenset(names) & frozenset(configured)
+    return tuple(_channel_state(name, known, waiting.get(name, []), records) for name in names)
+
+
+def _channel_state(
+    name: str, configured: frozenset[str] | None, waiting: Sequence[Delivery], records: Iterable[DeliveryRecord]
+) -> ChannelState:
+    own = [record for record in records if record.delivery.channel == name]
+    attempts = sorted(
+        (attempt for record in own for attempt in record.attempts if attempt.outcome is not None),
+        key=lambda attempt: (attempt.ended_at or attempt.started_at, attempt.number),
+    )
+    good = [attempt for attempt in attempts if attempt.outcome is Outcome.DELIVERED]
+    since_good = attempts[attempts.index(good[-1]) + 1 :] if good else attempts
+    return ChannelState(
+        name=name,
+        configured=None if configured is None else name in configured,
+        pending=len(waiting),
+        given_up=sum(record.delivery.state is DeliveryState.GIVEN_UP for record in own),
+        last_delivered=good[-1].ended_at if good else None,
+        failing_since=since_good[0].started_at if since_good else None,
+        next_attempt_at=min((delivery.next_attempt_at for delivery in waiting), default=None),
+        last=attempts[-1] if attempts else None,
+    )
+
+
+# --- one incident's story -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to an incident: a notice was made, a message queued, an attempt begun or ended.
+
+    `attempt` belongs to `delivery`, `delivery` to `notice`; whichever is the innermost is what the event is about.
+    """
+
+    at: datetime
+    notice: Notice
+    delivery: Delivery | None = None
+    attempt: Attempt | None = None
+
+
+def story(notices: Sequence[Notice], records: Mapping[str, Sequence[DeliveryRecord]]) -> tuple[Event, ...]:
+    """All that happened, in the order of time. `records`: each notice's deliveries, by its id."""
+    events = [event for notice in notices for event in _events(notice, records.get(notice.id, ()))]
+    # Of the same instant: the notice, then its messages, then their attempts.
+    return tuple(sorted(events, key=lambda each: (each.at, each.notice.sequence, _depth(each))))
+
+
+def _events(notice: Notice, records: Iterable[DeliveryRecord]) -> Iterator[Event]:
+    yield Event(notice.created_at, notice)
+    for record in records:
+        yield Event(record.delivery.created_at, notice, record.delivery)
+        for attempt in record.attempts:
+            yield Event(attempt.ended_at or attempt.started_at, notice, record.delivery, attempt)
+
+
+def _depth(event: Event) -> int:
+    return (event.delivery is not None) + (event.attempt is not None)

@@ -1,0 +1,253 @@
+"""rules.yaml -> values, or every mistake at file:line:column."""
+
+from __future__ import annotations
+
+import codecs
+import gc
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from budgetd.environment import UnavailableError, read_regular
+from budgetd.model import MATCHABLE, Severity
+from budgetd.nearest import nearest
+from budgetd.rulefile import checks, oddities
+from budgetd.rulefile.checks import Book
+from budgetd.rulefile.faults import Fault, Way, shape_faults
+from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
+from budgetd.rulefile.references import Explain, expand, is_pager, why_unusable
+from budgetd.rulefile.shape import RouteMatch, RulesFile
+from budgetd.rulefile.yaml_text import PARSERS, Document, Parser, Place, read
+from budgetd.rules import Rule
+from budgetd.scope import Group
+
+# 10,000 rules are about 2 MiB.
+MOST_BYTES = 4 * 1024 * 1024
+
+__all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A name for an Apprise URL. `page`: it wakes somebody."""
+
+    name: str
+    url: str = field(repr=False)
+    page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which notices go to which channels. `match`: ((key, patterns), ...); without any, all of them."""
+
+    match: tuple[tuple[str, tuple[str, ...]], ...]
+    notify: tuple[str, ...]
+
+    def takes(self, labels: Mapping[str, Collection[str]]) -> bool:
+        """Whether the route is for a notice that is known by these texts, by key.
+
+        Every key of the route must have a pattern that matches one of the notice's texts for it.
+        """
+        return all(
+            any(fnmatchcase(text, pattern) for pattern in patterns for text in labels.get(key, ()))
+            for key, patterns in self.match
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All that rules.yaml says. `digest` is that of its text: it changes with every edit and with nothing else."""
+
+    channels: Mapping[str, Channel]
+    groups: Mapping[str, Group]
+    routes: tuple[Route, ...]
+    default_severity: Severity
+    rules: tuple[Rule, ...]
+    digest: str
+    warnings: tuple[Mistake, ...] = field(default=(), compare=False)
+
+
+class RulebookError(Exception):
+    """The file cannot be used. `mistakes` are all that were found, in the order of the file."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__(report(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def load(
+    path: Path,
+    *,
+    environment: Mapping[str, str],
+    explain: Explain | None = None,
+    workspaces: Collection[str] | None = None,
+    betas: Collection[str] = (),
+) -> Rulebook:
+    """The rulebook in a file. Raises RulebookError with every mistake; see `parse` for the arguments."""
+    try:
+        content, status = read_regular(path, MOST_BYTES)
+    except UnavailableError as error:
+        raise RulebookError([Mistake(str(path), str(error))]) from None
+    if len(content) != status.st_size:
+        raise RulebookError([Mistake(str(path), "was written to while it was read; try again")])
+    text = _decoded(content, path.name)
+    return parse(text, path.name, environment=environment, explain=explain, workspaces=workspaces, betas=betas)
+
+
+def parse(
+    text: str,
+    name: str,
+    *,
+    environment: Mapping[str, str],
+    explain: Explain | None = None,
+    workspaces: Collection[str] | None = None,
+    betas: Collection[str] = (),
+    parser: Parser = PARSERS[0],
+) -> Rulebook:
+    """The rulebook that the text says. `name` is what mistakes call the file.
+
+    `environment` is what `${NAME}` in `channels:` is looked up in; `explain` says why a URL cannot be used (or None).
+    `workspaces`: the names and ids that are known; `betas`: those of the API that are switched on. Both only warn.
+    Raises RulebookError.
+    """
+    with _without_collector():
+        return _parse(text, name, environment, explain, workspaces, betas, parser)
+
+
+def _parse(
+    text: str,
+    name: str,
+    environment: Mapping[str, str],
+    explain: Explain | None,
+    workspaces: Collection[str] | None,
+    betas: Collection[str],
+    parser: Parser,
+) -> Rulebook:
+    source = Source(name, text)
+    document = read(text, parser)
+    placed = [(complaint.place, Fault((), complaint.message)) for complaint in document.complaints]
+    if not isinstance(document.value, dict):
+        raise RulebookError(_in_order(placed, source) or [_no_mapping(document, name)])
+    book = Book(document)
+    file, faults = _shaped(document)
+    channels, channel_faults = _channels(book, environment, explain)
+    placed += _placed((*faults, *channel_faults, *checks.mistakes(book)), document)
+    placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
+    if placed or file is None:
+        raise RulebookError(_in_order(placed, source))
+    warnings = _in_order(_placed(oddities.warnings(book, workspaces, betas), document), source)
+    return _rulebook(file, channels, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), tuple(warnings))
+
+
+def _placed(faults: Iterable[Fault], document: Document) -> list[tuple[Place, Fault]]:
+    return [(document.place(fault.way, of_key=fault.of_key), fault) for fault in faults]
+
+
+_STRAY_REFERENCE = "${...} is only read in channels; anywhere else it would be taken as it stands"
+
+
+def _rulebook(file: RulesFile, channels: Mapping[str, Channel], digest: str, warnings: tuple[Mistake, ...]) -> Rulebook:
+    groups = {
+        name: Group(name, part.workspaces or (), tuple(sorted(part.tags.items()))) for name, part in file.groups.items()
+    }
+    routes = tuple(Route(_patterns(part.match), part.notify) for part in file.routes)
+    return Rulebook(channels, groups, routes, file.defaults.severity, file.rules, digest, warnings)
+
+
+def _patterns(match: RouteMatch) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    named = ((key, getattr(match, key)) for key in ("severity", "rule", "type", *MATCHABLE))
+    return tuple((key, patterns) for key, patterns in named if patterns is not None)
+
+
+def _shaped(document: Document) -> tuple[RulesFile | None, list[Fault]]:
+    try:
+        return RulesFile.model_validate(document.value), []
+    except ValidationError as error:
+        return None, list(shape_faults(error, document))
+
+
+def _channels(
+    book: Book, environment: Mapping[str, str], explain: Explain | None
+) -> tuple[dict[str, Channel], list[Fault]]:
+    """The channels with their references replaced. No fault holds a value."""
+    channels: dict[str, Channel] = {}
+    faults: list[Fault] = []
+    for name, part in book.channels.items():
+        way, written = _written_url(name, part)
+        if written is None:
+            continue
+        url, complaints = expand(written, environment)
+        if not complaints:
+            reason = why_unusable(url, explain)
+            complaints = [reason] if reason is not None else []
+        faults += [Fault(way, complaint) for complaint in complaints]
+        page = checks.mapping(part).get("page")
+        channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url))
+    return channels, faults
+
+
+def _written_url(name: str, part: Any) -> tuple[Way, str | None]:
+    if isinstance(part, str):
+        return ("channels", name), part or None
+    url = checks.mapping(part).get("url")
+    return ("channels", name, "url"), url if isinstance(url, str) and url else None
+
+
+def _stray_references(book: Book) -> Iterable[Place]:
+    allowed = {book.document.place(_written_url(name, part)[0]) for name, part in book.channels.items()}
+    return (place for place in book.document.references if place not in allowed)
+
+
+def _in_order(placed: Iterable[tuple[Place, Fault]], source: Source) -> list[Mistake]:
+    """Mistakes by place. Of very many the later ones come without a suggestion."""
+    ordered = sorted(placed, key=lambda item: item[0])
+    meant = {index: _meant(fault) for index, (_, fault) in enumerate(ordered[:MOST_SHOWN])}
+    explained = {(ordered[index][1].way[:-1], word) for index, word in meant.items() if word is not None}
+    made: dict[Mistake, None] = {}
+    for index, (place, fault) in enumerate(ordered):
+        if fault.missing and (fault.way, fault.missing) in explained:
+            continue
+        word = meant.get(index)
+        message = f'{fault.message}; did you mean "{word}"?' if word is not None else fault.message
+        made[source.mistake(place, message, warning=fault.warning, bare=index >= MOST_SHOWN)] = None
+    return list(made)
+
+
+def _meant(fault: Fault) -> str | None:
+    return nearest(fault.word, fault.choices) if fault.word and fault.choices else None
+
+
+def _no_mapping(document: Document, name: str) -> Mistake:
+    if document.value is None:
+        return Mistake(name, "the file is empty; it needs version, channels and rules")
+    return Mistake(name, "the file is not a mapping (key: value); it needs version, channels and rules", Place(1, 1))
+
+
+def _decoded(content: bytes, name: str) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark. Raises RulebookError."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        raise RulebookError([Mistake(name, "the file is UTF-16 or UTF-32; save it as UTF-8")])
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", "replace")
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise RulebookError([Mistake(name, "the file is not text in UTF-8", place)]) from None
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Reading makes hundreds of thousands of objects and no rubbish; the collector would look through them all."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,749 @@
+"""When something is said: stories told as tables, every cell of the transitions, and an oracle of ten lines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budgetd.lifecycle import (
+    TRANSITIONS,
+    Decision,
+    Event,
+    Situation,
+    Verdict,
+    _ending,
+    _event,
+    incident_id,
+    step,
+)
+from budgetd.model import CostDay, Finding, Incident, Kind, Reason, RuleState, Severity, State, Workspace
+from budgetd.money import canonical
+from budgetd.period import Calendar, Period
+from budgetd.rules import Rule, current_period, evaluate
+from tests.builders import (
+    NOVEMBER,
+    OCTOBER,
+    ORGANISATION,
+    at,
+    cap,
+    cost_day,
+    finding,
+    incident,
+    line,
+    naming,
+    situation,
+    spend_of,
+    spike,
+    workspace,
+)
+
+NOW = at("2026-11-18 12:00")
+
+
+class Watch:
+    """Rules, what is known of the spend, and the incidents between one evaluation and the next."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.rules = {rule.id: rule for rule in rules}
+        self.workspaces: dict[str, Workspace] = {}
+        self.days: dict[date, CostDay] = {}
+        self.incidents: dict[str, Incident] = {}
+        self.states: dict[str, RuleState] = {}
+        self.now = NOW
+
+    def poll(self, *days: CostDay) -> list[str]:
+        """A good reading that brings these days; what is said."""
+        changed = {day.day for day in days if self.days.get(day.day) != day}
+        self.days.update((day.day, day) for day in days)
+        return self._evaluate(changed, polled=True)
+
+    def edit(self, *rules: Rule) -> list[str]:
+        self.rules = {rule.id: rule for rule in rules}
+        return self._evaluate(set(), polled=False)
+
+    def _evaluate(self, changed: set[date], *, polled: bool) -> list[str]:
+        self.now += timedelta(hours=1)
+        names = naming(*self.workspaces.values())
+        spend = spend_of(self.rules.values(), self.days.values(), names)
+        current = {id: current_period(rule, spend) for id, rule in self.rules.items()}
+        known = Situation(
+            ORGANISATION.id,
+            self.rules,
+            names.names,
+            {id: period for id, period in current.items() if period is not None},
+            unseen=frozenset(id for id in self.rules if id not in self.states),
+            edited=frozenset(
+                id for id, rule in self.rules.items() if id in self.states and self.states[id].stakes != rule.stakes
+            ),
+            polled=polled,
+        )
+        findings = evaluate(self.rules.values(), spend, self.states, self.incidents.values(), changed)
+        verdict = step(known, self.incidents, findings, self.now)
+        through = spend.through
+        assert through is not None
+        self.states = {
+            id: RuleState(id, self.states[id].since if id in self.states else through, through, rule.stakes)
+            for id, rule in self.rules.items()
+        }
+        self._keep(verdict)
+        return sorted(map(words, verdict.decisions))
+
+    def _keep(self, verdict: Verdict) -> None:
+        told = [decision.incident.id for decision in verdict.decisions]
+        assert len(told) == len(set(told)), "more than one notice of an incident"
+        for each in verdict.incidents:
+            before = self.incidents.get(each.id)
+            assert each != before, "unchanged, and yet kept again"
+            self.incidents[each.id] = each
+
+
+def words(decision: Decision) -> str:
+    skipped = f" skipping {', '.join(map(canonical, decision.skipped))}" if decision.skipped else ""
+    reached = f" {canonical(decision.step)}{skipped}" if decision.step is not None else ""
+    return f"{decision.kind} {decision.reason}{reached}"
+
+
+Action = Callable[[Watch], list[str]]
+
+
+def spent(*pairs: str, in_workspace: str = "default") -> Action:
+    """Day, dollars, day, dollars...: what the reading says of those days."""
+    days = [cost_day(day, {line(in_workspace): dollars}) for day, dollars in zip(pairs[::2], pairs[1::2], strict=True)]
+    return lambda watch: watch.poll(*days)
+
+
+def edited(*rules: Rule) -> Action:
+    return lambda watch: watch.edit(*rules)
+
+
+def archived(id: str, when: datetime) -> Action:
+    def action(watch: Watch) -> list[str]:
+        watch.workspaces[id] = workspace(id, "Research", archived_at=when)
+        return watch.poll()
+
+    return action
+
+
+again: Action = Watch.poll
+EACH = "workspace"
+WEEKLY = cap("100", per={"last": "2d"}, steps=["100%"])
+
+Story = list[tuple[Action, list[str]]]
+quiet: Story = [(spent("2026-11-01", "0"), [])]  # the first evaluation, with nothing over: no baseline
+
+STORIES: dict[str, tuple[Rule, Story]] = {
+    "86, 96, 101 % in three polls are three notices": (
+        cap(steps=["85%", "95%", "100%"]),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.85"]),
+            (spent("2026-11-02", "960"), ["trigger step_reached 0.95"]),
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1"]),
+        ],
+    ),
+    "the same poll again says nothing": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (again, []),
+            (spent("2026-11-02", "860.00"), []),
+            (spent("2026-11-02", "960"), []),
+            (again, []),
+        ],
+    ),
+    "steps that were jumped over are named": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "1300"), ["trigger step_reached 1.2 skipping 0.8, 1"]),
+            (spent("2026-11-02", "2600"), ["trigger step_reached 2.5 skipping 1.5, 2"]),
+            (spent("2026-11-02", "3100"), ["trigger step_reached 3"]),
+        ],
+    ),
+    "edits of severity and routes say nothing": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap(severity="critical", notify=["finance"])), []),
+            (edited(cap("$1,000.00")), []),
+            (again, []),
+        ],
+    ),
+    "two complete polls below resolve, and arm again": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
+            (spent("2026-11-02", "700"), []),
+            (again, ["resolve restated"]),
+            (again, []),
+            (spent("2026-11-02", "810"), ["trigger step_reached 0.8"]),
+        ],
+    ),
+    "one poll below, and back": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (spent("2026-11-02", "700"), []),
+            (spent("2026-11-02", "860"), []),
+            (spent("2026-11-02", "700"), []),
+            (spent("2026-11-02", "790"), []),
+            (spent("2026-11-02", "700"), []),
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1"]),
+        ],
+    ),
+    "a lower step that is still reached is no correction": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
+            (spent("2026-11-02", "810"), []),
+            (again, []),
+            (spent("2026-11-02", "1010"), []),  # and the higher one is not told twice
+        ],
+    ),
+    "within 2 % nothing is ever resolved": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (spent("2026-11-02", "784"), []),  # 2 % below 800, not more
+            (again, []),
+            (again, []),
+            (spent("2026-11-02", "783.99"), []),
+            (again, ["resolve restated"]),
+        ],
+    ),
+    "incomplete data never resolves": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (spent("2026-11-02", "100", "2026-11-04", "0"), []),  # the 3rd is unknown
+            (again, []),
+            (again, []),
+            (spent("2026-11-03", "0"), []),
+            (again, ["resolve restated"]),
+        ],
+    ),
+    "incomplete data may open": (
+        cap(),
+        [*quiet, (spent("2026-11-04", "1010"), ["trigger step_reached 1 skipping 0.8"])],
+    ),
+    "a raised limit clears at once": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap("2000")), ["resolve limit_raised"]),
+            (again, []),
+            (spent("2026-11-02", "1600"), ["trigger step_reached 0.8"]),
+        ],
+    ),
+    "raised, and still over: nothing is said, and the higher steps are armed again": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "1250"), ["trigger step_reached 1.2 skipping 0.8, 1"]),
+            (edited(cap("1200")), []),
+            (again, []),
+            (spent("2026-11-02", "1440"), ["trigger step_reached 1.2"]),
+        ],
+    ),
+    "a lowered limit opens": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "500"), []),
+            (edited(cap("500")), ["trigger limit_lowered 1 skipping 0.8"]),
+            (again, []),
+        ],
+    ),
+    "a lowered limit reaches further steps": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap("500")), ["trigger limit_lowered 1.5 skipping 1, 1.2"]),
+        ],
+    ),
+    "a step that the file no longer has clears": (
+        cap(steps=["50%", "80%"]),
+        [
+            *quiet,
+            (spent("2026-11-02", "600"), ["trigger step_reached 0.5"]),
+            (edited(cap(steps=["80%"])), ["resolve limit_raised"]),
+        ],
+    ),
+    "an edit of another workspace's limit is no reason": (
+        cap(for_each=EACH),
+        [
+            *quiet,
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
+            (spent("2026-11-02", "990"), []),
+            (edited(cap(for_each=EACH, limits={"Other": "5"})), []),
+            (spent("2026-11-02", "1010"), []),  # the step is not armed again
+            (spent("2026-11-02", "790"), []),  # within the margin
+            (edited(cap(for_each=EACH, limits={"Other": "6"})), []),
+            (again, []),
+        ],
+    ),
+    "a removed rule": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(), ["resolve rule_removed"]),
+            (edited(), []),
+            (edited(cap()), ["inform baseline 0.8"]),
+            (again, []),
+        ],
+    ),
+    "an edited for_each ends the incidents of the old scopes": (
+        cap(for_each=EACH),
+        [
+            *quiet,
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap("5000")), ["resolve rule_removed"]),
+        ],
+    ),
+    "an archived workspace": (
+        cap(for_each=EACH),
+        [
+            *quiet,
+            (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
+            (archived("wrkspc_1", at("2026-11-19")), ["resolve workspace_archived"]),
+            (again, []),
+        ],
+    ),
+    "late costs of an archived workspace are told, once": (
+        cap(for_each=EACH),
+        [
+            *quiet,
+            (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
+            (archived("wrkspc_1", at("2026-11-18 14:30")), ["resolve workspace_archived"]),
+            (spent("2026-11-02", "1010", in_workspace="wrkspc_1"), ["trigger step_reached 1"]),
+            (again, []),
+            (again, []),
+        ],
+    ),
+    "a workspace that was archived before says what it has to say": (
+        cap(for_each=EACH),
+        [
+            *quiet,
+            (archived("wrkspc_1", at("2026-11-01")), []),
+            (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
+            (again, []),
+        ],
+    ),
+    "the period is over": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-30", "860"), ["trigger step_reached 0.8"]),
+            (spent("2026-12-01", "10"), ["resolve period_over"]),
+            (again, []),
+            (spent("2026-12-02", "840"), ["trigger step_reached 0.8"]),
+        ],
+    ),
+    "fault 42: a closed month is corrected, once, and not in the new one": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-30", "860"), ["trigger step_reached 0.8"]),
+            (spent("2026-12-01", "10"), ["resolve period_over"]),
+            (spent("2026-11-30", "1060"), ["inform late 1"]),
+            (again, []),
+            (spent("2026-11-30", "860"), []),
+            (spent("2026-11-30", "1060"), []),
+        ],
+    ),
+    "a closed month that was never over is corrected": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-12-01", "10"), []),
+            (spent("2026-11-30", "860"), ["inform late 0.8"]),
+            (again, []),
+        ],
+    ),
+    "fault 54: closed days that were missed get one summary each": (
+        cap(per="day"),
+        [
+            *quiet,
+            (
+                spent("2026-11-02", "900", "2026-11-03", "5", "2026-11-04", "2000", "2026-11-05", "1000"),
+                [
+                    "inform late 0.8",
+                    "inform late 2 skipping 0.8, 1, 1.2, 1.5",
+                    "trigger step_reached 1 skipping 0.8",
+                ],
+            ),
+            (again, []),
+        ],
+    ),
+    "down over the end of a month that was already over": (
+        cap(),
+        [
+            *quiet,
+            (spent("2026-11-20", "860"), ["trigger step_reached 0.8"]),
+            (
+                spent("2026-11-21", "500", "2026-12-01", "1010"),
+                ["inform late 1.2 skipping 1", "trigger step_reached 1 skipping 0.8"],
+            ),
+            (again, ["resolve period_over"]),
+            (again, []),
+        ],
+    ),
+    "on a first run what is over is a baseline": (
+        cap(),
+        [
+            (spent("2026-11-02", "1010"), ["inform baseline 1 skipping 0.8"]),
+            (again, []),
+            (spent("2026-11-02", "1210"), ["trigger step_reached 1.2"]),
+        ],
+    ),
+    "what was over before the first run is no news": (
+        cap(per="day"),
+        [
+            (spent("2026-11-01", "5000", "2026-11-02", "10"), []),
+            (spent("2026-11-01", "9000"), []),
+            (spent("2026-11-02", "900"), ["trigger step_reached 0.8"]),
+        ],
+    ),
+    "fault 64: a spike, and the next day": (
+        spike(),
+        [
+            (spent("2026-11-01", "100", "2026-11-02", "100"), []),
+            (spent("2026-11-03", "250"), ["trigger step_reached 1"]),
+            (again, []),
+            (spent("2026-11-04", "250"), ["resolve period_over"]),
+            (again, []),
+        ],
+    ),
+    "a spike whose baseline is corrected": (
+        spike(),
+        [
+            (spent("2026-11-01", "100", "2026-11-02", "100"), []),
+            (spent("2026-11-03", "250"), ["trigger step_reached 1"]),
+            (spent("2026-11-02", "180"), []),
+            (again, ["resolve restated"]),
+        ],
+    ),
+    "a rolling window has one incident while it is over": (
+        WEEKLY,
+        [
+            *quiet,
+            (spent("2026-11-02", "60"), []),
+            (spent("2026-11-03", "60"), ["trigger step_reached 1"]),
+            (spent("2026-11-04", "60"), []),
+            (spent("2026-11-05", "60"), []),
+            (again, []),
+            (spent("2026-11-06", "0"), []),
+            (again, ["resolve period_over"]),
+            (again, []),
+            (spent("2026-11-07", "100"), ["trigger step_reached 1"]),
+            (again, []),
+        ],
+    ),
+    "a rolling window of another length": (
+        WEEKLY,
+        [
+            *quiet,
+            (spent("2026-11-02", "100"), ["trigger step_reached 1"]),
+            (edited(cap("1000", per={"last": "5d"})), ["resolve rule_removed"]),
+            (again, []),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("rule", "story"), STORIES.values(), ids=STORIES.keys())
+def test_story(rule: Rule, story: Story) -> None:
+    watch = Watch(rule)
+    for number, (action, expected) in enumerate(story):
+        assert action(watch) == expected, f"at line {number + 1}"
+
+
+def test_a_new_rolling_incident_is_another_one() -> None:
+    watch = Watch(WEEKLY)
+    for action, _ in STORIES["a rolling window has one incident while it is over"][1]:
+        action(watch)
+    assert [each.state for each in watch.incidents.values()] == [State.RESOLVED, State.OPEN]
+
+
+def test_late_and_baseline_are_information_whatever_the_rule_says() -> None:
+    rule = cap(severity="critical")
+    for known, period in ((situation(rule, unseen=["r"]), NOVEMBER), (situation(rule), OCTOBER)):
+        (decision,) = step(known, {}, [finding("1010", "0.8", "1", period=period)], NOW).decisions
+        assert (decision.kind, decision.severity) == (Kind.INFORM, Severity.INFO)
+
+
+def test_a_notice_has_its_steps_severity_and_the_incident_the_highest_that_was_told() -> None:
+    rule = cap(severity={"80%": "info", "100%": "critical", "120%": "warning"})
+    known, incidents, told = situation(rule), {}, []
+    for amount, *reached in (("850", "0.8"), ("1010", "0.8", "1"), ("1210", "0.8", "1", "1.2")):
+        (decision,) = step(known, incidents, [finding(amount, *reached)], NOW).decisions
+        incidents = {decision.incident.id: decision.incident}
+        told.append((decision.severity.value, decision.incident.severity.value))
+    assert told == [("info", "info"), ("critical", "critical"), ("warning", "critical")]
+
+
+def test_a_lower_bound_does_not_overwrite_what_is_known() -> None:
+    known, before = situation(cap()), incident("0.8", amount="850")
+    verdict = step(known, {before.id: before}, [finding("100", complete=False)], NOW)
+    assert [each.amount for each in verdict.incidents] == [Decimal(850)]
+    verdict = step(known, {before.id: before}, [finding("900", "0.8", complete=False)], NOW)
+    assert [each.amount for each in verdict.incidents] == [Decimal(900)]
+
+
+def test_without_a_finding_an_incident_stays_as_it_is() -> None:
+    before = {each.id: each for each in (incident("0.8"), incident("0.8", state=State.DOUBTFUL, period=NOVEMBER))}
+    assert step(situation(cap()), before, [], NOW) == Verdict()
+    blind = replace(situation(cap()), current={})  # no data at all
+    assert step(blind, before, [], NOW) == Verdict()
+
+
+def test_budgetds_own_incidents_are_left_alone() -> None:
+    own = incident("1", rule="budgetd:blind", scope=(("source", "cost_report"),))
+    assert step(situation(), {own.id: own}, [], NOW) == Verdict()
+
+
+def test_resolving_keeps_the_reason_and_reopening_forgets_it() -> None:
+    watch = Watch(cap())
+    reasons = []
+    for action, _ in STORIES["two complete polls below resolve, and arm again"][1]:
+        action(watch)
+        reasons += [each.resolved for each in watch.incidents.values()]
+    assert reasons == [None, None, Reason.RESTATED, Reason.RESTATED, None]
+
+
+# --- identity ----------------------------------------------------------------------------------
+
+texts = st.text("ab|:\",[]\\é", max_size=4)
+scopes = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
+identities = st.tuples(texts, texts, scopes, st.sampled_from([NOVEMBER, OCTOBER, Calendar("day").holding(date(2026, 11, 1))]))
+
+
+@given(identities, identities)
+def test_an_incidents_id_is_its_organisation_rule_scope_and_period(
+    one: tuple[str, str, tuple[tuple[str, str], ...], Period],
+    other: tuple[str, str, tuple[tuple[str, str], ...], Period],
+) -> None:
+    assert (incident_id(*one) == incident_id(*other)) == (one == other)
+
+
+@given(
+    limit=st.integers(1, 700).map(str),
+    severity=st.sampled_from(["info", "warning", "critical"]),
+    steps=st.sampled_from([None, ["50%"], ["10%", "100%"]]),
+    notify=st.sampled_from([None, ["finance"]]),
+    amount=st.integers(701, 5000).map(str),
+    name=st.sampled_from(["Research", "Renamed"]),
+)
+def test_amount_limit_severity_route_and_name_never_change_an_id(
+    limit: str, severity: str, steps: list[str] | None, notify: list[str] | None, amount: str, name: str
+) -> None:
+    fields = {"steps": steps, "severity": severity, "notify": notify, "for_each": EACH}
+    watch = Watch(cap(limit, **{key: value for key, value in fields.items() if value is not None}))
+    watch.workspaces["wrkspc_1"] = workspace("wrkspc_1", name)
+    spent("2026-11-02", amount, in_workspace="wrkspc_1")(watch)
+    assert list(watch.incidents) == [incident_id(ORGANISATION.id, "r", ((EACH, "wrkspc_1"),), NOVEMBER)]
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+NEWS = {Event.NEW_STEP, Event.BASELINE_STEP, Event.LATE_STEP, Event.LOWERED_STEP, Event.QUIET}
+# Where there is no incident, or only one that has ended, nothing can end.
+IMPOSSIBLE = {(state, event) for state in (None, State.RESOLVED) for event in Event if event not in NEWS}
+# Said by a person, not by an evaluation.
+BY_HAND = {(state, Event.BY_HAND) for state in (State.OPEN, State.DOUBTFUL)}
+
+
+def test_every_cell_of_the_table_is_filled_or_known_to_be_impossible() -> None:
+    every = set(itertools.product((None, *State), Event))
+    assert set(TRANSITIONS) == every - IMPOSSIBLE
+
+
+ROLLING = cap(per={"last": "7d"})
+WINDOW = Calendar("last", length=7).holding(date(2026, 11, 17))
+SCOPE = ((EACH, "wrkspc_1"),)
+
+
+def _situations() -> Iterable[tuple[Situation, Period]]:
+    gone = workspace("wrkspc_1", "Research", archived_at=at("2026-11-12"))
+    here = workspace("wrkspc_1", "Research")
+    for unseen, edited, polled, known in itertools.product(((), ("r",)), ((), ("r",)), (True, False), (here, gone)):
+        facts = {"unseen": unseen, "edited": edited, "polled": polled, "workspaces": [known]}
+        yield situation(cap(for_each=EACH), **facts), NOVEMBER  # type: ignore[arg-type]
+        yield situation(cap(for_each=EACH), **facts), OCTOBER  # type: ignore[arg-type]
+        yield situation(ROLLING.model_copy(update={"for_each": (EACH,)}), current=WINDOW, **facts), WINDOW  # type: ignore[arg-type]
+
+
+def _findings(period: Period) -> Iterable[Finding]:
+    ladder = [("500", ()), ("790", ()), ("850", ("0.8",)), ("1010", ("0.8", "1")), ("1210", ("0.8", "1", "1.2"))]
+    for (amount, reached), complete, limit in itertools.product(ladder, (True, False), ("1000", "900")):
+        yield finding(amount, *reached, scope=SCOPE, period=period, complete=complete, limit=limit)
+
+
+def _incidents(period: Period) -> Iterable[Incident | None]:
+    yield None
+    earlier = Period(period.start - timedelta(days=1), period.end - timedelta(days=1))
+    for state, announced in itertools.product(State, (("0.8",), ("0.8", "1"))):
+        yield incident(*announced, state=state, scope=SCOPE, period=period, limit="900", amount="850")
+        if period == WINDOW:
+            yield incident(*announced, state=state, scope=SCOPE, period=earlier, limit="900", amount="850")
+    yield incident(state=State.RESOLVED, scope=SCOPE, period=period)
+
+
+def test_every_cell_of_the_table_happens_and_nothing_outside_it() -> None:
+    seen: set[tuple[State | None, Event]] = set()
+    for known, period in _situations():
+        for before, found in itertools.product(_incidents(period), _findings(period)):
+            seen.add((before.state if before is not None else None, _event(known, before, found)))
+        for before in _incidents(period):
+            if before is not None and before.state is not State.RESOLVED:
+                removed = _ending(replace(known, rules={}), before)
+                assert removed is Event.RULE_REMOVED
+                seen.add((before.state, removed))
+    assert seen == set(TRANSITIONS) - BY_HAND
+
+
+def test_what_is_said_and_what_is_not() -> None:
+    for (state, _), transition in TRANSITIONS.items():
+        ends = transition.to is State.RESOLVED and state not in (None, State.RESOLVED)
+        assert (transition.kind is Kind.RESOLVE) == ends, "whoever was told of it is told of its end"
+        if transition.kind is Kind.TRIGGER:
+            assert transition.to is State.OPEN
+    said = {transition.reason for transition in TRANSITIONS.values() if transition.kind is not None}
+    unsaid = {transition.reason for transition in TRANSITIONS.values() if transition.kind is None}
+    assert not said & unsaid
+
+
+# --- properties --------------------------------------------------------------------------------
+
+STEPS = [Decimal(text) for text in ("0.8", "1", "1.2", "1.5", "2")]
+
+
+def _oracle(polls: list[tuple[int, bool]]) -> list[str]:
+    """Of one month with a limit of $1,000: what must be said, in plain words."""
+    told: set[Decimal] = set()
+    strikes, said = 0, []
+    for amount, complete in polls:
+        reached = {share for share in STEPS if amount >= 1000 * share}
+        if max(reached, default=Decimal(0)) > max(told, default=Decimal(0)):
+            said.append(f"trigger {max(reached)}")
+            told, strikes = told | reached, 0
+        elif told and amount * 100 >= 1000 * min(told) * 98:
+            strikes = 0
+        elif told and complete:
+            strikes += 1
+            if strikes == 2:
+                said.append("resolve")
+                told, strikes = set(), 0
+    return said
+
+
+amounts = st.sampled_from([0, 500, 783, 784, 790, 800, 860, 999, 1000, 1010, 1200, 1499, 1500, 2000, 2400])
+
+
+@given(st.lists(st.tuples(amounts, st.booleans()), max_size=25))
+def test_random_readings_against_an_oracle(polls: list[tuple[int, bool]]) -> None:
+    known = situation(cap())
+    incidents: dict[str, Incident] = {}
+    said = []
+    for amount, complete in polls:
+        reached = [str(share) for share in STEPS if amount >= 1000 * share]
+        verdict = step(known, incidents, [finding(str(amount), *reached, complete=complete)], NOW)
+        incidents.update((each.id, each) for each in verdict.incidents)
+        said += [f"{d.kind} {d.step}" if d.step is not None else d.kind.value for d in verdict.decisions]
+    assert said == _oracle(polls)
+
+
+ACTIONS: list[Action] = [
+    again,
+    *(spent("2026-11-02", dollars) for dollars in ("0", "500", "790", "860", "1010", "1600")),
+    *(spent("2026-11-05", dollars) for dollars in ("0", "300")),  # leaves a gap
+    spent("2026-11-03", "0", "2026-11-04", "0"),
+    spent("2026-12-01", "900"),
+    spent("2026-12-02", "10", "2026-11-30", "400"),
+    spent("2026-11-02", "860", in_workspace="wrkspc_1"),
+    archived("wrkspc_1", at("2026-11-19")),
+    edited(),
+    *(edited(cap(limit, per=per)) for limit in ("500", "1000", "2000") for per in ("month", "day", {"last": "3d"})),
+    edited(cap(for_each=EACH)),
+    edited(cap(for_each=EACH, limits={"default": "100"})),
+    edited(cap(severity="critical", steps=["50%", "100%"])),
+    edited(spike()),
+    edited(cap(), spike(id="other", for_each=EACH)),
+]
+REARMING = {Reason.RESTATED, Reason.LIMIT_RAISED, Reason.RULE_REMOVED}
+
+
+@given(st.lists(st.sampled_from(ACTIONS), max_size=12))
+def test_whatever_happens_the_promises_hold(actions: list[Action]) -> None:
+    watch = Watch(cap())
+    for action in [quiet[0][0], *actions]:
+        before = dict(watch.incidents)
+        action(watch)
+        for id, after in watch.incidents.items():
+            _check(before.get(id), after)
+    for _ in range(3):
+        watch.poll()
+    settled = dict(watch.incidents)
+    assert watch.poll() == [], "no news, and yet something is said"
+    assert watch.incidents == settled
+    doubtful = [each for each in watch.incidents.values() if each.state is State.DOUBTFUL]
+    assert all(each.held is Reason.INCOMPLETE_DATA for each in doubtful), "only a gap in the data keeps a doubt"
+
+
+def _check(before: Incident | None, after: Incident) -> None:
+    assert after.id == incident_id(ORGANISATION.id, after.rule, after.scope, after.period)
+    assert (after.resolved is None) == (after.state is not State.RESOLVED), "an end has a reason, and only an end"
+    assert list(after.announced) == sorted(set(after.announced))
+    if after.state is not State.RESOLVED:
+        assert after.announced
+    if before is None or before == after:
+        return
+    assert after.sequence - before.sequence in (0, 1)
+    lost = set(before.announced) - set(after.announced)
+    if lost:  # a step is armed again only by these
+        assert after.resolved in REARMING or after.held is Reason.LIMIT_RAISED_STILL_OVER
+
+
+@given(st.lists(st.sampled_from(ACTIONS), max_size=12))
+def test_a_step_is_announced_once_until_it_is_armed_again(actions: list[Action]) -> None:
+    watch = Watch(cap())
+    told: dict[str, set[Decimal]] = {}
+    for action in [quiet[0][0], *actions]:
+        sequences = {id: each.sequence for id, each in watch.incidents.items()}
+        action(watch)
+        for id, after in watch.incidents.items():
+            if after.resolved in REARMING or after.held is Reason.LIMIT_RAISED_STILL_OVER:
+                told[id] = set(after.announced)
+            elif after.sequence > sequences.get(id, 0):
+                new = set(after.announced) - told.get(id, set())
+                assert new or after.state is State.RESOLVED, "told again of what was told"
+                told[id] = set(after.announced)
+
+
+@given(st.lists(st.sampled_from(ACTIONS[:9]), max_size=12))
+def test_incomplete_data_never_ends_an_incident(actions: list[Action]) -> None:
+    """The 3rd stays unknown, so from the 5th on no reading of November is complete."""
+    watch = Watch(cap())
+    quiet[0][0](watch)
+    spent("2026-11-02", "860", "2026-11-05", "0")(watch)
+    for action in actions:
+        for text in action(watch):
+            assert not text.startswith("resolve")
+    assert all(each.state is State.OPEN for each in watch.incidents.values())

@@ -1,0 +1,140 @@
+"""Who is told, in how many messages, and what a newer notice replaces."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budgetd.model import Facts, Kind, Notice, Reason, Severity, Superseded
+from budgetd.routing import PAGES_AT_ONCE, Addressed, deliveries, recipients, superseded
+from tests.builders import at
+
+NOW = at("2026-11-18 12:00")
+CHANNELS = ("team", "finance", "pager")
+PAGERS = frozenset({"pager"})
+
+
+def notice(
+    incident: str = "inc_1",
+    kind: Kind = Kind.TRIGGER,
+    reason: Reason = Reason.STEP_REACHED,
+    severity: Severity = Severity.WARNING,
+    sequence: int = 1,
+) -> Notice:
+    facts = Facts("Example Ltd", "r", "cap")
+    return Notice(f"evt_{incident}_{sequence}", incident, sequence, kind, reason, severity, NOW, facts)
+
+
+TRIGGER = notice()
+BASELINE = notice(kind=Kind.INFORM, reason=Reason.BASELINE, severity=Severity.INFO)
+WARNED = notice(kind=Kind.INFORM, reason=Reason.UNDELIVERABLE, severity=Severity.WARNING)
+RESTATED = notice(kind=Kind.RESOLVE, reason=Reason.RESTATED)
+PERIOD_OVER = notice(kind=Kind.RESOLVE, reason=Reason.PERIOD_OVER)
+ALL = set(CHANNELS)
+
+TABLE = [
+    # what, the notice, the channels named, those told of the trigger, who gets it
+    ("a trigger goes where it is routed", TRIGGER, {"team"}, set(), {"team"}),
+    ("a warning may page", TRIGGER, {"team", "pager"}, set(), {"team", "pager"}),
+    ("a trigger that nobody is named for goes everywhere", TRIGGER, set(), set(), ALL),
+    ("as does one that only removed channels are named for", TRIGGER, {"gone"}, set(), ALL),
+    ("a removed channel among others is left out", TRIGGER, {"gone", "team"}, set(), {"team"}),
+    ("who was told before does not matter to a trigger", TRIGGER, {"team"}, {"finance"}, {"team"}),
+    ("a baseline pages nobody", BASELINE, {"team", "pager"}, set(), {"team"}),
+    ("not even when nobody is named", BASELINE, set(), set(), {"team", "finance"}),
+    ("trouble of budgetd's own may page", WARNED, {"pager"}, set(), {"pager"}),
+    ("a resolve goes to who was told, not where it is routed now", RESTATED, {"team"}, {"finance", "pager"}, {"finance", "pager"}),
+    ("nobody was told", RESTATED, {"team"}, set(), set()),
+    ("a channel that is gone cannot be told", RESTATED, {"team"}, {"gone", "team"}, {"team"}),
+    ("the end of a period is silent in chat", PERIOD_OVER, {"team"}, {"team", "finance"}, set()),
+    ("and closes open pages", PERIOD_OVER, {"team"}, {"team", "pager"}, {"pager"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "named", "told", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_who_gets_a_notice(item: Notice, named: set[str], told: set[str], expected: set[str]) -> None:
+    assert recipients(Addressed(item, frozenset(named)), PAGERS, CHANNELS, frozenset(told)) == expected
+
+
+def addressed(*notices: Notice, to: tuple[str, ...] = ("team", "pager")) -> list[Addressed]:
+    return [Addressed(each, frozenset(to)) for each in notices]
+
+
+def several(count: int, **fields: object) -> list[Notice]:
+    return [notice(f"inc_{n}", **fields) for n in range(count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [1, PAGES_AT_ONCE, PAGES_AT_ONCE + 1, 40])
+def test_chat_gets_one_message_and_a_pager_one_event_each_or_one_umbrella(count: int) -> None:
+    made = deliveries(addressed(*several(count)), CHANNELS, PAGERS, {}, NOW)
+    sizes = {channel: [len(each.notices) for each in made if each.channel == channel] for channel in CHANNELS}
+    assert sizes == {
+        "team": [count],
+        "finance": [],
+        "pager": [1] * count if count <= PAGES_AT_ONCE else [count],
+    }
+    assert all(each.page == (each.channel == "pager") for each in made)
+    assert all(each.created_at == each.next_attempt_at == NOW for each in made)
+
+
+def test_resolves_are_pages_of_their_own_however_many() -> None:
+    resolves = several(8, kind=Kind.RESOLVE, reason=Reason.RESTATED)
+    told = {each.incident: frozenset({"pager"}) for each in resolves}
+    triggers = [replace(each, incident=f"{each.incident}x", id=f"{each.id}x") for each in several(6)]
+    made = deliveries(addressed(*resolves, *triggers), CHANNELS, PAGERS, told, NOW)
+    assert sorted(len(each.notices) for each in made if each.channel == "pager") == [1] * 8 + [6]
+
+
+def test_nothing_to_say_is_no_delivery() -> None:
+    assert deliveries([], CHANNELS, PAGERS, {}, NOW) == ()
+    assert deliveries(addressed(RESTATED), CHANNELS, PAGERS, {}, NOW) == ()
+
+
+def test_a_delivery_is_known_by_its_channel_and_notices() -> None:
+    def ids(*notices: Notice) -> set[str]:
+        return {each.id for each in deliveries(addressed(*notices), CHANNELS, PAGERS, {}, NOW)}
+
+    assert ids(TRIGGER) == ids(replace(TRIGGER, severity=Severity.CRITICAL, facts=Facts("Renamed", "r", "cap")))
+    assert not ids(TRIGGER) & ids(notice(sequence=2))
+    assert len(ids(TRIGGER)) == 2
+
+
+def test_a_newer_notice_replaces_what_still_waits_in_the_same_channel_for_the_same_incident() -> None:
+    waiting = deliveries(addressed(notice("inc_1"), notice("inc_2"), to=("team", "finance")), CHANNELS, PAGERS, {}, NOW)
+    made = deliveries(addressed(notice("inc_1", sequence=2), to=("team",)), CHANNELS, PAGERS, {}, NOW)
+    (in_team,) = [each for each in waiting if each.channel == "team"]
+    assert superseded(made, waiting) == (Superseded(in_team.id, "evt_inc_1_1"),)
+    assert superseded((), waiting) == superseded(made, ()) == ()
+
+
+kinds = st.sampled_from([TRIGGER, BASELINE, WARNED, RESTATED, PERIOD_OVER])
+notices = st.lists(kinds, max_size=12).map(
+    lambda chosen: [replace(each, incident=f"inc_{n}", id=f"evt_{n}") for n, each in enumerate(chosen)]
+)
+names = st.frozensets(st.sampled_from([*CHANNELS, "gone"]))
+
+
+@given(notices, st.lists(names, min_size=12, max_size=12), st.lists(names, min_size=12, max_size=12))
+def test_every_recipient_gets_every_notice_exactly_once(
+    made: list[Notice], named: list[frozenset[str]], told: list[frozenset[str]]
+) -> None:
+    items = [Addressed(each, channels) for each, channels in zip(made, named, strict=False)]
+    before = {each.incident: channels for each, channels in zip(made, told, strict=False)}
+    sent = deliveries(items, CHANNELS, PAGERS, before, NOW)
+    expected = Counter(
+        (channel, item.notice.id)
+        for item in items
+        for channel in recipients(item, PAGERS, CHANNELS, before[item.notice.incident])
+    )
+    assert Counter((each.channel, part.id) for each in sent for part in each.notices) == expected
+    assert set(expected.values()) <= {1}
+    assert len({each.id for each in sent}) == len(sent)
+    chats = Counter(each.channel for each in sent if not each.page)
+    assert set(chats.values()) <= {1}
+    for item in items:
+        if item.notice.kind is Kind.TRIGGER:
+            assert any((channel, item.notice.id) in expected for channel in CHANNELS), "an alert without a reader"
