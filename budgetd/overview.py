@@ -81,6 +81,18 @@ class ChannelState:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """What is so around the state: when it was looked at, whether a daemon has it in use (None: cannot be told), its
+    process, and why the rules file cannot be used, if it cannot.
+    """
+
+    now: datetime
+    running: bool | None
+    pid: int | None = None
+    rules_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All that `status` shows. `days`: how many UTC days of cost were looked at."""
 

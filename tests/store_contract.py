@@ -375,6 +375,7 @@ class StoreContract:
     def test_a_trigger_that_was_superseded_before_the_send_was_not_told(self, store: Store) -> None:
         put(store, a_delivery("dlv", a_notice("one", "inc_1"), a_notice("two", "inc_2")))
         store.commit(Changes(at=NOW, superseded=(Superseded("dlv", "one"),)))
+        assert store.recall().told == {"inc_2": {"team"}}
         store.begin_attempt("dlv", NOW)
         store.settle("dlv", DELIVERED, NOW, state=DeliveryState.DELIVERED)
         assert store.recall().told == {"inc_2": {"team"}}

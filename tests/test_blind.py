@@ -24,9 +24,9 @@ def told(polls: list[tuple[float, Failure | None]], health: Health = FINE) -> li
     for minutes, failure in polls:
         now = START + timedelta(minutes=minutes)
         if failure is None:
-            sight = seen(health, "org_1", now)
+            sight = seen(health, now)
         else:
-            sight = not_seen(health, "org_1", SourceError(failure, "in words"), now)
+            sight = not_seen(health, SourceError(failure, "in words"), now)
         health, decision = sight.health, sight.decision
         said.append(f"{decision.kind} {decision.reason} {decision.severity}" if decision is not None else "-")
     return said
@@ -76,7 +76,7 @@ def test_an_outage_is_one_incident_and_the_next_one_another() -> None:
     for minutes, failure in [*every(20, 7), (150, None), (160, REFUSED), (170, None)]:
         now = START + timedelta(minutes=minutes)
         error = SourceError(failure or DOWN, "in words")
-        sight = not_seen(health, "org_1", error, now) if failure is not None else seen(health, "org_1", now)
+        sight = not_seen(health, error, now) if failure is not None else seen(health, now)
         health = sight.health
         if sight.decision is not None:
             assert not is_of_rule(sight.decision.incident)
@@ -89,9 +89,9 @@ def test_an_outage_is_one_incident_and_the_next_one_another() -> None:
 
 
 def test_the_last_good_time_survives_the_outage() -> None:
-    health = not_seen(FINE, "org_1", SourceError(DOWN, "no route"), START + timedelta(minutes=5)).health
+    health = not_seen(FINE, SourceError(DOWN, "no route"), START + timedelta(minutes=5)).health
     assert (health.last_good, health.failing_since, health.message) == (START, START + timedelta(minutes=5), "no route")
-    assert seen(health, "org_1", START + timedelta(minutes=6)).health == Health(
+    assert seen(health, START + timedelta(minutes=6)).health == Health(
         "cost_report", last_good=START + timedelta(minutes=6)
     )
 

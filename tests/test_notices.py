@@ -30,7 +30,6 @@ from budgetd.rules import Rule
 from budgetd.scope import Group
 from tests.builders import (
     NOVEMBER,
-    ORGANISATION,
     at,
     cap,
     cost_day,
@@ -151,14 +150,14 @@ def test_the_texts_that_a_route_may_know_a_notice_by(
 
 def test_blindness_says_since_when_and_why() -> None:
     health = Health("cost_report", last_good=THROUGH)
-    sight = blind.not_seen(health, ORGANISATION.id, SourceError(Failure.REFUSED, "the key was refused"), NOW)
+    sight = blind.not_seen(health, SourceError(Failure.REFUSED, "the key was refused"), NOW)
     assert sight.decision is not None
     notice = notices.of_blindness(sight.decision, sight.health, NAMING, NOW)
     assert (notice.kind, notice.reason) == (Kind.TRIGGER, Reason.REFUSED)
     assert (notice.facts.data_through, notice.facts.text) == (THROUGH, "the key was refused")
     assert notice.facts.scope == (Label("source", "cost_report", "cost report"),)
     assert notice.facts.amount is None, "blind is never zero"
-    after = blind.seen(sight.health, ORGANISATION.id, at("2026-11-18 13:00"))
+    after = blind.seen(sight.health, at("2026-11-18 13:00"))
     assert after.decision is not None
     back = notices.of_blindness(after.decision, sight.health, NAMING, NOW)
     assert (back.kind, back.reason, back.incident) == (Kind.RESOLVE, Reason.RECOVERED, notice.incident)

@@ -75,13 +75,15 @@ def test_the_connection_is_set_for_power_cuts(path: Path) -> None:
 def test_fault_72_a_second_process_is_refused_with_the_pid_and_kill_9_frees_the_lock(path: Path) -> None:
     code = "store = open_store(path, NOW)\nprint('open', flush=True)\nsignal.pause()\n"
     with subprocess.Popen(command(code, path), cwd=ROOT, stdout=subprocess.PIPE) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"open\n"
-        with pytest.raises(StoreError, match=f"in use by another budgetd, process {first.pid}; stop") as caught:
-            open_store(path, NOW)
-        assert not caught.value.transient
-        first.kill()
-        first.wait()
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == b"open\n"
+            with pytest.raises(StoreError, match=f"in use by another budgetd, process {first.pid}; stop") as caught:
+                open_store(path, NOW).close()
+            assert not caught.value.transient
+        finally:
+            first.kill()
+            first.wait()
         with opened(path) as store:
             assert store.recovered_from is None
 

@@ -27,14 +27,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from budgetd import clock
 from budgetd.commands import status_json, status_text
 from budgetd.commands.terminal import show, terminal
-from budgetd.overview import Overview, first_day, overview
+from budgetd.model import CostDay
+from budgetd.overview import Around, Overview, first_day, overview
+from budgetd.period import DAY
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
 from budgetd.store import StateReader, StoreError
@@ -44,14 +44,6 @@ from budgetd.stores.reading import open_read_only
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
 # How many of the latest deliveries tell how the channels are doing.
 DELIVERIES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """Whether a daemon has the state in use; None where that cannot be told."""
-
-    running: bool | None
-    pid: int | None = None
 
 
 class _Placeholders(Mapping[str, str]):
@@ -85,22 +77,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Show it: 0. There is no state, or it cannot be read: 1. The settings have mistakes: 78."""
     try:
         settings = Settings.load(os.environ, Path.cwd())
-        rulebook, rules_error = rules_as_written(settings.rules)
-        daemon = daemon_of(settings.database)
-        with contextlib.closing(open_read_only(settings.database)) as state:
-            seen = look(state, rulebook)
     except SettingsError as error:
         print(f"budgetd status: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
+    rulebook, rules_error = rules_as_written(settings.rules)
+    running, pid = daemon_of(settings.database)
+    try:
+        with contextlib.closing(open_read_only(settings.database)) as state:
+            seen = look(state, rulebook)
     except StoreError as error:
-        print(f"budgetd status: {_no_state(settings.database, daemon, error)}", file=sys.stderr)
+        print(f"budgetd status: {no_state(settings.database, running, error)}", file=sys.stderr)
         return EXIT_FAILED
+    around = Around(clock.now(), running, pid, rules_error)
     if arguments.json:
-        document = status_json.document(seen, clock.now(), daemon.running, daemon.pid, rules_error)
-        print(json.dumps(document, indent=2))
+        print(json.dumps(status_json.document(seen, around), indent=2))
     else:
-        page = status_text.Page(terminal(), clock.now(), whole=arguments.all)
-        show(page.lines(seen, daemon.running, daemon.pid, rules_error))
+        show(status_text.Page(terminal(), around, whole=arguments.all).lines(seen))
     return EXIT_DONE
 
 
@@ -116,38 +108,43 @@ def look(state: StateReader, rulebook: Rulebook | None) -> Overview:
     """What the state holds, seen through the rules. Raises StoreError."""
     memory = state.recall()
     rules = rulebook.rules if rulebook is not None else ()
-    through: datetime | None = memory.through
-    days = state.cost_days(first_day(rules, through), through.date()) if through is not None and rules else iter(())
+    days: Iterator[CostDay] = iter(())
+    if memory.through is not None and rules:
+        days = state.cost_days(first_day(rules, memory.through), memory.through.date() + DAY)
     groups = rulebook.groups if rulebook is not None else {}
     channels = rulebook.channels if rulebook is not None else None
     return overview(memory, state.deliveries(limit=DELIVERIES), rules, groups, channels, days)
 
 
-def daemon_of(database: Path) -> Daemon:
-    """Whether a daemon holds the lock of the state. Asking takes it, shared, for some microseconds at most."""
+def daemon_of(database: Path) -> tuple[bool | None, int | None]:
+    """Whether a daemon holds the lock of the state (None: that cannot be told), and its process id.
+
+    Asking takes the lock, shared, for some microseconds.
+    """
     try:
         descriptor = os.open(beside(database, ".lock"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return Daemon(False)
+        return False, None
     except OSError:
-        return Daemon(None)
+        return None, None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return Daemon(False)
+        return False, None
     except BlockingIOError:
         words = os.pread(descriptor, 64, 0).decode("ascii", "replace").split()
-        return Daemon(True, int(words[0]) if words and words[0].isdecimal() else None)
+        return True, int(words[0]) if words and words[0].isdecimal() else None
     except OSError:  # a file system without locks
-        return Daemon(None)
+        return None, None
     finally:
         os.close(descriptor)
 
 
-def _no_state(database: Path, daemon: Daemon, error: StoreError) -> str:
+def no_state(database: Path, running: bool | None, error: StoreError) -> str:
+    """Why there is nothing to show, and what to do."""
     if database.exists():
         return str(error)
-    if daemon.running:
-        return f"the daemon is starting (process {daemon.pid}), it has no database yet: {database}"
+    if running:
+        return f"the daemon is starting, it has no database yet: {database}"
     return (
         f"there is no state yet: no daemon has run with the database {database}.\n"
         "Start one with budgetd run; or set BUDGETD_DATABASE to where the state is, as the daemon's unit does."

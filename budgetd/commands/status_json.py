@@ -8,20 +8,18 @@ from typing import Any
 
 from budgetd import money
 from budgetd.model import Health, Incident, Label
-from budgetd.overview import ChannelState, Firing, Overview, Reading, RuleReadings, share_of
+from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
 from budgetd.period import Period
 
 
-def document(
-    seen: Overview, now: datetime, running: bool | None, pid: int | None, rules_error: str
-) -> dict[str, Any]:
+def document(seen: Overview, around: Around) -> dict[str, Any]:
     """The whole object; everything in it is JSON-able."""
     return {
-        "at": instant(now),
-        "daemon": {"running": running, "pid": pid},
+        "at": instant(around.now),
+        "daemon": {"running": around.running, "pid": around.pid},
         "organisation": {"id": seen.organisation.id, "name": seen.organisation.name},
         "data_through": instant(seen.through),
-        "rules_error": rules_error or None,
+        "rules_error": around.rules_error or None,
         "firing": [_firing(each) for each in seen.firing],
         "rules": [_rule(each, seen.days) for each in seen.rules],
         "channels": [_channel(each) for each in seen.channels],

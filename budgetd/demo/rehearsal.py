@@ -45,6 +45,7 @@ class Step:
 
     at: datetime
     ticked: Ticked
+    first: bool
     restarted: bool
     retried: tuple[datetime, ...] = ()
 
@@ -65,7 +66,7 @@ def play(stage: Stage) -> Iterator[Step]:
     waiting = list(story.RESTARTS)
     with contextlib.ExitStack() as life:
         process = life.enter_context(_started(stage))
-        for now in story.polls():
+        for number, now in enumerate(story.polls()):
             restart = bool(waiting) and now.date() >= waiting[0]
             if restart:
                 del waiting[0]
@@ -73,7 +74,8 @@ def play(stage: Stage) -> Iterator[Step]:
                 process = life.enter_context(_started(stage))
             stage.clock.set(now)
             ticked = tick(process.reader, process.evaluator, process.outbox, process.inbox, now)
-            yield Step(now, ticked, restart, tuple(_retries(process, stage.clock, now + story.POLL_EVERY)))
+            retried = tuple(_retries(process, stage.clock, now + story.POLL_EVERY))
+            yield Step(now, ticked, number == 0, restart, retried)
 
 
 def _retries(process: _Process, clock: FixedClock, end: datetime) -> Iterator[datetime]:

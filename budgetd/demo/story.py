@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -51,7 +51,7 @@ def polls() -> Iterator[datetime]:
     return (first + POLL_EVERY * (number + 1) for number in range(count))
 
 
-def missed(changes: list[Changes]) -> list[str]:
+def missed(changes: Iterable[Changes]) -> list[str]:
     """What should have been told by the end of the story and was not, in words."""
     told = [notice for change in changes for notice in change.notices]
     expected = {

@@ -21,7 +21,6 @@ def make_folder(folder: Path) -> None:
     """Make the folder, for this user only, unless it is there."""
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
 
 
 def make_database(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:
@@ -152,10 +151,9 @@ def _require_whole(backup: Path) -> None:
 
 @contextlib.contextmanager
 def _temporary(new: Path) -> Iterator[None]:
-    """An empty file for this user only, whatever the umask; gone at the end unless it was put in its place."""
+    """An empty file for this user only; gone at the end unless it was put in its place."""
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    new.chmod(0o600)
     try:
         yield
     finally:

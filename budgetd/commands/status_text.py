@@ -1,0 +1,271 @@
+"""`budgetd status` as people read it, at three in the morning, on eighty columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from budgetd import money
+from budgetd.advice import advice
+from budgetd.blind import BLIND_RULE
+from budgetd.commands.terminal import Terminal, cells, fit
+from budgetd.escaping import for_text, name
+from budgetd.lifecycle import is_of_rule
+from budgetd.model import Basis, Health, Label, Outcome, Reason, Severity, State
+from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
+from budgetd.wording import ago, instant
+
+TOP_SCOPES = 5
+BAR = 14
+LEAST_NAME = 12
+
+SEVERITY_COLOURS = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
+# Why an incident stays as it is although its figures moved. The other reasons are of no use to who reads this.
+HELD = {
+    Reason.WITHIN_MARGIN: "Just below its step, within the margin of 2%: it stays open.",
+    Reason.SECOND_POLL_AWAITED: "One complete poll was lower: if the next one is too, it is resolved.",
+    Reason.INCOMPLETE_DATA: "The figures are incomplete, so it stays as it is until they are whole.",
+    Reason.LIMIT_RAISED_STILL_OVER: "The limit was raised, and spend is past a step of the new one too.",
+}
+_BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page for one terminal. `whole`: every scope of every rule."""
+
+    terminal: Terminal
+    around: Around
+    whole: bool = False
+
+    def lines(self, seen: Overview) -> Iterator[str]:
+        """The page, line by line."""
+        yield from self._head(seen)
+        if seen.firing:
+            yield from self._section("Firing")
+            for each in seen.firing:
+                yield from self._firing(each)
+        if seen.rules:
+            yield from self._section("Spend against limits")
+            yield from self._limits(seen)
+        if seen.channels:
+            yield from self._section("Channels")
+            width = max(cells(name(channel.name)) for channel in seen.channels)
+            for channel in seen.channels:
+                yield from self._channel(channel, width)
+        yield from self._section("Sources")
+        yield from self._sources(seen.sources)
+
+    def _section(self, title: str) -> Iterator[str]:
+        yield ""
+        yield self.terminal.paint(title, "bold")
+
+    def _ago(self, when: datetime) -> str:
+        return f"{ago(when, self.around.now)} ago"
+
+    def _since(self, when: datetime) -> str:
+        """`since 18 Nov 06:05 UTC (3 days)`."""
+        return f"since {short(when)} ({ago(when, self.around.now)})"
+
+    # --- the head ------------------------------------------------------------------------------
+
+    def _head(self, seen: Overview) -> Iterator[str]:
+        paint = self.terminal.paint
+        yield self.terminal.line(paint(name(seen.organisation.name), "bold"), instant(self.around.now))
+        through = f"Data through {instant(seen.through)}." if seen.through is not None else "No cost data yet."
+        yield from self.terminal.wrapped(f"{self._verdict(seen)} {through}", 0)
+        yield from self._alarm(self._of_daemon(seen))
+        for health in seen.sources:
+            if health.failing_since is not None:
+                yield from self._alarm(f"CANNOT SEE SPEND {self._since(health.failing_since)}. See Sources below.")
+        if self.around.rules_error:
+            yield from self._alarm("THE RULES FILE CANNOT BE USED. A running daemon keeps its old rules.")
+            for line in self.around.rules_error.splitlines():
+                yield f"  {for_text(line)}"
+
+    def _alarm(self, text: str) -> Iterator[str]:
+        lines = self.terminal.wrapped(f"! {text}", 2, first=0) if text else []
+        yield from (self.terminal.paint(line, "red") for line in lines)
+
+    def _of_daemon(self, seen: Overview) -> str:
+        if self.around.running:
+            return ""
+        if self.around.running is None:
+            return "Whether the daemon runs cannot be told: its lock cannot be read by this user."
+        last = max((health.last_good for health in seen.sources if health.last_good is not None), default=None)
+        read = f" It last read the bill {self._ago(last)}." if last is not None else ""
+        return f"THE DAEMON IS NOT RUNNING: nothing is watched and nothing is sent.{read}"
+
+    def _verdict(self, seen: Overview) -> str:
+        critical = sum(each.incident.severity is Severity.CRITICAL for each in seen.firing)
+        failing = sum(is_failing(channel) for channel in seen.channels)
+        parts = [f"{len(seen.firing)} firing" + (f" ({critical} critical)" if critical else "")]
+        if failing:
+            parts.append(f"{failing} channel{'s' if failing > 1 else ''} failing")
+        waiting = sum(channel.pending for channel in seen.channels)
+        if waiting:
+            parts.append(f"{waiting} message{'s' if waiting > 1 else ''} waiting")
+        return f"{', '.join(parts)}." if seen.firing or failing or waiting else "Nothing is firing."
+
+    # --- incidents -------------------------------------------------------------------------------
+
+    def _firing(self, each: Firing) -> Iterator[str]:
+        incident = each.incident
+        word = self.terminal.paint(f"{incident.severity.value:<8}", SEVERITY_COLOURS[incident.severity])
+        yield self.terminal.line(f"  {word}  {self._what(each)}", self._since(incident.opened_at))
+        figures = ""
+        if is_of_rule(incident):
+            used = f"{money.dollars(incident.amount)} of {money.dollars(incident.limit)}"
+            figures = f"{used} ({percent(share_of(incident.amount, incident.limit))}), {incident.period.name}. "
+        rule = f"Rule {name(incident.rule)}. " if is_of_rule(incident) else ""
+        yield from self.terminal.wrapped(f"{figures}{rule}{incident.id}", 12)
+        held = HELD.get(incident.held) if incident.held is not None else None
+        if held:
+            yield from self.terminal.wrapped(held, 12)
+
+    def _what(self, each: Firing) -> str:
+        if each.incident.rule == BLIND_RULE:
+            return "budgetd cannot see spend"
+        return name(scope_words(each.scope, each.incident.rule), self.terminal.columns // 2 - 8)
+
+    # --- spend against limits ----------------------------------------------------------------------
+
+    def _limits(self, seen: Overview) -> Iterator[str]:
+        shown = {each.rule.id: self._shown(each) for each in seen.rules}
+        amounts = [amount_words(reading) for readings in shown.values() for reading in readings]
+        widest = max((cells(words) for words in amounts), default=0)
+        for each in seen.rules:
+            if not each.matched and not each.readings:
+                continue
+            yield from self._rule(each, shown[each.rule.id], widest)
+        unmatched = [each.rule.id for each in seen.rules if not each.matched]
+        if unmatched and seen.days:
+            yield from self.terminal.wrapped(
+                f"Nothing in the last {seen.days} days is matched by: {', '.join(unmatched)}. A typing error?", 2
+            )
+
+    def _shown(self, each: RuleReadings) -> Sequence[Reading]:
+        return each.readings if self.whole else each.readings[:TOP_SCOPES]
+
+    def _rule(self, each: RuleReadings, shown: Sequence[Reading], widest: int) -> Iterator[str]:
+        yield self.terminal.line(f"  {each.rule.id}", self.terminal.paint(_rule_words(each), "dim"))
+        for reading in shown:
+            yield self._reading(reading, widest)
+        more = len(each.readings) - len(shown)
+        if more:
+            below = percent(each.readings[len(shown)].share)
+            yield f"    and {more:,} more, {below} or less: budgetd status --all"
+        if not each.readings:
+            yield from self.terminal.wrapped("It says nothing yet: it has no complete data for its days.", 4)
+
+    def _reading(self, reading: Reading, widest: int) -> str:
+        room = self.terminal.columns - 4 - BAR - 9 - 9 - 3 - widest
+        who = fit(scope_words(reading.scope, "everything"), max(LEAST_NAME, room))
+        word = state_word(reading)
+        colour = _colour(reading)
+        bar = self.terminal.paint(self.terminal.bar(reading.share, BAR), colour)
+        state = self.terminal.paint(f"{word:<8}", colour)
+        return f"    {who} {bar} {percent(reading.share):>8} {state} {amount_words(reading):>{widest}}".rstrip()
+
+    # --- channels and sources ----------------------------------------------------------------------
+
+    def _channel(self, channel: ChannelState, width: int) -> Iterator[str]:
+        word, colour, rest = self._channel_words(channel)
+        start = f"  {fit(name(channel.name), width)}  {word:<8}"
+        first, *others = self.terminal.wrapped(f"{start}{rest}", width + 12, first=0) if rest else [start]
+        yield f"  {first.lstrip()}".replace(word, self.terminal.paint(word, colour), 1)
+        yield from others
+        failed = channel.last
+        if is_failing(channel) and failed is not None and failed.outcome is not None:
+            said = f"{for_text(failed.detail)}. " if failed.detail else ""
+            yield from self.terminal.wrapped(f"{said}{advice(failed.outcome, failed.detail)}", width + 12)
+
+    def _channel_words(self, channel: ChannelState) -> tuple[str, str, str]:
+        """(word, colour, the rest of the line)."""
+        parts = [f"{channel.pending} waiting"] if channel.pending else []
+        if channel.given_up:
+            parts.append(f"{channel.given_up} given up")
+        if channel.next_attempt_at is not None:
+            parts.append(f"next try {short(channel.next_attempt_at)}")
+        if channel.configured is False:
+            return "removed", "yellow", ", ".join(["it is no longer in the rules file", *parts])
+        good = channel.last_delivered
+        last = f"last delivered {short(good)} ({self._ago(good)})" if good is not None else "nothing delivered yet"
+        if is_failing(channel) and channel.failing_since is not None:
+            return "FAILING", "red", ", ".join([self._since(channel.failing_since), *parts, last])
+        if good is None and not channel.pending:
+            return "unused", "dim", f"nothing was sent yet; try it: budgetd notify {name(channel.name)}"
+        return "ok", "green", ", ".join([last, *parts])
+
+    def _sources(self, sources: Sequence[Health]) -> Iterator[str]:
+        if not sources:
+            yield "  nothing was read yet"
+        for health in sources:
+            last = f"last read {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
+            if health.failing_since is None:
+                yield f"  {health.source}  {self.terminal.paint('ok', 'green')}  {last}"
+                continue
+            polls = f"{health.failures} failed poll{'s' if health.failures > 1 else ''}"
+            parts = ", ".join(part for part in (self._since(health.failing_since), polls, last or "never read") if part)
+            yield f"  {health.source}  {self.terminal.paint('BLIND', 'red')}  {parts}"
+            yield from self.terminal.wrapped(f"{for_text(health.message)}. {_FAILURE_ADVICE}", 4)
+
+
+_FAILURE_ADVICE = "Until it can be read again no alert is raised and none is resolved."
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def scope_words(labels: Sequence[Label], otherwise: str) -> str:
+    """What a scope is called."""
+    return " / ".join(name(label.name) for label in labels) or name(otherwise)
+
+
+def short(when: datetime) -> str:
+    """`18 Nov 06:05 UTC`: an instant of the last months."""
+    utc = when.astimezone(UTC)
+    return f"{utc.day} {utc:%b %H:%M} UTC"
+
+
+def percent(share: Decimal) -> str:
+    """A share as people read it; never rounded up."""
+    return money.share(share, Decimal(1))
+
+
+def amount_words(reading: Reading) -> str:
+    """`$4,012.37 of $5,000`; with `>=` where days are missing."""
+    finding = reading.finding
+    lower_bound = "" if finding.complete else ">= "
+    return f"{lower_bound}{money.dollars(finding.amount)} of {money.round_dollars(finding.limit)}"
+
+
+def state_word(reading: Reading) -> str:
+    """The severity that was announced, `over` for what is over without it, or nothing."""
+    if reading.incident is not None and reading.incident.state is not State.RESOLVED:
+        return reading.incident.severity.value
+    return "over" if reading.share >= 1 else ""
+
+
+def _colour(reading: Reading) -> str:
+    if reading.incident is not None and reading.incident.state is not State.RESOLVED:
+        return SEVERITY_COLOURS[reading.incident.severity]
+    return "yellow" if reading.share >= 1 else "green"
+
+
+def _rule_words(each: RuleReadings) -> str:
+    per = f" per {' and '.join(each.rule.for_each)}" if each.rule.for_each else ""
+    if each.period is None:
+        return f"{each.rule.kind}{per}"
+    finding = each.readings[0].finding
+    against = f", against {finding.comparison.against}" if finding.comparison is not None else ""
+    missing = "" if finding.complete else ", days missing"
+    return f"{each.rule.kind}{per}, {each.period.name}{against}, {_BASIS[finding.basis]}{missing}"
+
+
+def is_failing(channel: ChannelState) -> bool:
+    """Whether the channel's last attempt failed, and that is still of interest."""
+    failed = channel.last is not None and channel.last.outcome is not Outcome.DELIVERED
+    return failed and bool(channel.pending or channel.given_up)
