@@ -93,7 +93,7 @@ class Judge:
         sent = routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
         return Changes(
             at=now,
-            organisation=naming.names.organisation,
+            organisation=observation.organisation,
             workspaces=observation.workspaces or (),
             source=observation.source,
             cost_days=observation.report.days if observation.report is not None else (),
@@ -228,14 +228,13 @@ class Evaluator(Judge):
         """
         memory = self._store.recall()
         naming = self._naming(memory, Observation(source=""))
-        organisation = naming.names.organisation
-        incident, notice = notices.of_operation(organisation.id, naming, about, reason, severity, text, now)
+        incident, notice = notices.of_operation(naming, about, reason, severity, text, now)
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
         addressed = Addressed(notice, self._routed(notice, None, naming, incident))
         made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
-        changes = Changes(at=now, organisation=organisation, incidents=(incident,), notices=(notice,), deliveries=made)
+        changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes
 

@@ -84,12 +84,12 @@ def of_blindness(decision: Decision, health: Health, naming: Naming, now: dateti
 
 
 def of_operation(
-    organisation: str, naming: Naming, about: Label, reason: Reason, severity: Severity, text: str, now: datetime
+    naming: Naming, about: Label, reason: Reason, severity: Severity, text: str, now: datetime
 ) -> tuple[Incident, Notice]:
     """A notice of budgetd's own doing: undeliverable, failed reload, test. The label's id makes it one of a kind."""
     rule = f"budgetd:{reason.value}"
     incident = Incident(
-        id=identity("inc", organisation, rule, about.id),
+        id=identity("inc", rule, about.id),
         rule=rule,
         scope=((about.dimension, about.id),),
         period=Period(now, now),

@@ -219,8 +219,29 @@ def _in_order(placed: Iterable[tuple[Place, Fault]], source: Source) -> list[Mis
     return list(made)
 
 
+# What other programs call these keys.
+_ALSO_CALLED = {
+    "threshold": "limit",
+    "budget": "limit",
+    "amount": "limit",
+    "period": "per",
+    "name": "id",
+    "channels": "notify",
+    "filter": "match",
+    "exclude": "except",
+    "group_by": "for_each",
+    "multiplier": "factor",
+    "baseline": "against",
+}
+
+
 def _meant(fault: Fault) -> str | None:
-    return nearest(fault.word, fault.choices) if fault.word and fault.choices else None
+    if not fault.word or not fault.choices:
+        return None
+    near = nearest(fault.word, fault.choices)
+    if near is None and fault.of_key:
+        near = _ALSO_CALLED.get(nearest(fault.word, _ALSO_CALLED) or "")
+    return near if near in fault.choices else None
 
 
 def _no_mapping(document: Document, name: str) -> Mistake:

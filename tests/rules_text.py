@@ -47,7 +47,7 @@ def refused(text: str, environment: Mapping[str, str] | None = None, explain: Ex
 
 def rule(text: str) -> str:
     """A rules file with one rule, whose keys start on line 5 in column 5."""
-    return HEAD + "rules:\n  - " + textwrap.indent(textwrap.dedent(text), "    ").lstrip()
+    return HEAD + "rules:\n  - " + textwrap.indent(textwrap.dedent(text), "    ").strip() + "\n"
 
 
 def warned(text: str, workspaces: Collection[str] | None = None, betas: Collection[str] = ()) -> list[str]:

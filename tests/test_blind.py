@@ -48,7 +48,11 @@ TABLE: list[tuple[str, list[tuple[float, Failure | None]], list[str]]] = [
     ("two hours", every(20, 8), ["-", "-", WARNING, "-", "-", "-", CRITICAL, "-"]),
     ("two hours need six polls", every(60, 7), ["-", "-", WARNING, "-", "-", CRITICAL, "-"]),
     ("a refused key at once", [(1, REFUSED), (2, REFUSED)], ["trigger refused warning", "-"]),
-    ("a refused key for two hours", every(24, 6, REFUSED), ["trigger refused warning", *["-"] * 4, "trigger refused critical"]),
+    (
+        "a refused key for two hours",
+        every(24, 6, REFUSED),
+        ["trigger refused warning", *["-"] * 4, "trigger refused critical"],
+    ),
     ("a wrong request at once", [(1, REJECTED)], [WARNING]),
     ("told already when it is refused", [*every(15, 3), (46, REFUSED)], ["-", "-", WARNING, "-"]),
     ("back before it was told", [*every(20, 2), (41, None), (42, None)], ["-", "-", "-", "-"]),
@@ -83,7 +87,7 @@ def test_an_outage_is_one_incident_and_the_next_one_another() -> None:
             ids.append(sight.decision.incident.id)
             states.append(sight.decision.incident.state)
             sequences.append(sight.decision.incident.sequence)
-    assert [ids.index(id) for id in ids] == [0, 0, 0, 3, 3]
+    assert [ids.index(each) for each in ids] == [0, 0, 0, 3, 3]
     assert states == [State.OPEN, State.OPEN, State.RESOLVED, State.OPEN, State.RESOLVED]
     assert sequences == [1, 2, 3, 1, 2], "each notice has an id of its own"
 

@@ -107,7 +107,12 @@ def test_promise_2_the_id_of_a_notice_is_its_incident_and_sequence_and_nothing_e
     plain, loud = cap(for_each="workspace"), cap("900", for_each="workspace", severity="critical", notify="team")
     first = notices.of_rule(decided(plain, finding("900", "0.8", scope=SCOPE)), plain, NAMING, (), THROUGH, NOW)
     other = notices.of_rule(
-        decided(loud, finding("950", "0.8", "1", scope=SCOPE, limit="900")), loud, naming(), PARTS, None, at("2026-12-24")
+        decided(loud, finding("950", "0.8", "1", scope=SCOPE, limit="900")),
+        loud,
+        naming(),
+        PARTS,
+        None,
+        at("2026-12-24"),
     )
     assert first.id == other.id
     before = incident("0.8", scope=SCOPE)
@@ -174,6 +179,9 @@ def own(about: str, reason: Reason, now: datetime = NOW) -> tuple[Incident, str]
 
 @given(st.text(max_size=5), st.text(max_size=5))
 def test_budgetds_own_trouble_is_one_notice_for_each_label(one: str, other: str) -> None:
-    (first, id), (second, second_id) = own(one, Reason.UNDELIVERABLE), own(other, Reason.UNDELIVERABLE, at("2026-12-01"))
-    assert (first.id == second.id) == (id == second_id) == (one == other)
-    assert own(one, Reason.RELOAD_FAILED)[1] != id
+    (first, first_id), (second, second_id) = (
+        own(one, Reason.UNDELIVERABLE),
+        own(other, Reason.UNDELIVERABLE, at("2026-12-01")),
+    )
+    assert (first.id == second.id) == (first_id == second_id) == (one == other)
+    assert own(one, Reason.RELOAD_FAILED)[1] != first_id

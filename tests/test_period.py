@@ -42,13 +42,16 @@ def test_fault_59_periods_tile_four_hundred_years(calendar: Calendar) -> None:
         assert following.start == period.end
         period = following
     assert max(lengths) == calendar.longest
-    assert lengths == {
-        "day": {1},
-        "week": {7},
-        "month": {28, 29, 30, 31},
-        "quarter": {90, 91, 92},
-        "year": {365, 366},
-    }[calendar.kind]
+    assert (
+        lengths
+        == {
+            "day": {1},
+            "week": {7},
+            "month": {28, 29, 30, 31},
+            "quarter": {90, 91, 92},
+            "year": {365, 366},
+        }[calendar.kind]
+    )
 
 
 days = st.dates(FIRST, LAST)

@@ -47,7 +47,7 @@ TABLE = [
     ("a baseline pages nobody", BASELINE, {"team", "pager"}, set(), {"team"}),
     ("not even when nobody is named", BASELINE, set(), set(), {"team", "finance"}),
     ("trouble of budgetd's own may page", WARNED, {"pager"}, set(), {"pager"}),
-    ("a resolve goes to who was told, not where it is routed now", RESTATED, {"team"}, {"finance", "pager"}, {"finance", "pager"}),
+    ("a resolve goes to who was told, wherever it is routed", RESTATED, {"team"}, {"finance"}, {"finance"}),
     ("nobody was told", RESTATED, {"team"}, set(), set()),
     ("a channel that is gone cannot be told", RESTATED, {"team"}, {"gone", "team"}, {"team"}),
     ("the end of a period is silent in chat", PERIOD_OVER, {"team"}, {"team", "finance"}, set()),
@@ -55,7 +55,9 @@ TABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("item", "named", "told", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("item", "named", "told", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_who_gets_a_notice(item: Notice, named: set[str], told: set[str], expected: set[str]) -> None:
     assert recipients(Addressed(item, frozenset(named)), PAGERS, CHANNELS, frozenset(told)) == expected
 

@@ -17,9 +17,7 @@ from budgetd.period import Calendar
 from budgetd.rules.cap import DEFAULT_STEPS, Cap, Steps
 from tests.builders import NOVEMBER, OCTOBER, cap, cost_day, finding, line, naming, spend_of, workspace
 
-NAMING = naming(
-    workspace("wrkspc_1", "Research"), workspace("wrkspc_2", "Prod-1"), workspace("wrkspc_3", "Prod-2")
-)
+NAMING = naming(workspace("wrkspc_1", "Research"), workspace("wrkspc_2", "Prod-1"), workspace("wrkspc_3", "Prod-2"))
 
 
 def in_workspace(id: str) -> Scope:
@@ -39,7 +37,12 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str], list[dict[str, Any]]]] = 
     ("86 %", {}, {"wrkspc_1": "860"}, [{"amount": "860", "reached": ("0.8",)}]),
     ("96 %", {}, {"wrkspc_1": "960"}, [{"amount": "960", "reached": ("0.8",)}]),
     ("101 %", {}, {"wrkspc_1": "1010"}, [{"amount": "1010", "reached": ("0.8", "1")}]),
-    ("a hair below", {}, {"wrkspc_1": "999.9999999999999999"}, [{"amount": "999.9999999999999999", "reached": ("0.8",)}]),
+    (
+        "a hair below",
+        {},
+        {"wrkspc_1": "999.9999999999999999"},
+        [{"amount": "999.9999999999999999", "reached": ("0.8",)}],
+    ),
     ("all default steps", {}, {"wrkspc_1": "2000"}, [{"amount": "2000", "reached": ("0.8", "1", "1.2", "1.5", "2")}]),
     ("+50 %", {}, {"wrkspc_1": "2500"}, [{"amount": "2500", "reached": ("0.8", "1", "1.2", "1.5", "2", "2.5")}]),
     (
@@ -48,7 +51,12 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, str], list[dict[str, Any]]]] = 
         {"wrkspc_1": "51200"},
         [{"amount": "51200", "reached": ("0.8", "1", "1.2", "1.5", "2", "51")}],
     ),
-    ("its own steps end", {"steps": ["50%", "100%"]}, {"wrkspc_1": "9000"}, [{"amount": "9000", "reached": ("0.5", "1")}]),
+    (
+        "its own steps end",
+        {"steps": ["50%", "100%"]},
+        {"wrkspc_1": "9000"},
+        [{"amount": "9000", "reached": ("0.5", "1")}],
+    ),
     (
         "workspaces are added up",
         {},
@@ -229,8 +237,8 @@ def test_looking_from_the_top_down_misses_nobody(dollars: dict[str, int], own: d
     day = cost_day("2026-11-01", {line(workspace): str(amount) for workspace, amount in dollars.items()})
     spend = spend_of([rule], [day], NAMING)
     everybody = {
-        in_workspace(id): rule.ladder.reached(Decimal(amount), rule.limit_of(in_workspace(id), spend))
-        for id, amount in dollars.items()
+        in_workspace(each): rule.ladder.reached(Decimal(amount), rule.limit_of(in_workspace(each), spend))
+        for each, amount in dollars.items()
     }
     found = {each.scope: each.reached for each in rule.findings(spend, NOVEMBER, frozenset())}
     assert found == {scope: reached for scope, reached in everybody.items() if reached}

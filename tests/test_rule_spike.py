@@ -67,7 +67,9 @@ TABLE: list[tuple[str, Any, dict[str, str], list[str | None], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("against", "fields", "amounts", "baseline"), [r[1:] for r in TABLE], ids=[r[0] for r in TABLE])
+@pytest.mark.parametrize(
+    ("against", "fields", "amounts", "baseline"), [r[1:] for r in TABLE], ids=[r[0] for r in TABLE]
+)
 def test_what_a_spike_finds(
     against: Any, fields: dict[str, str], amounts: list[str | None], baseline: str | None
 ) -> None:
@@ -133,7 +135,9 @@ def test_a_mistake_is_refused_in_words(fields: dict[str, Any], complaint: str) -
 
 def test_only_figures_are_stakes() -> None:
     assert spike().stakes == spike(notify="finance", severity="critical").stakes
-    stakes = {spike(**fields).stakes for fields in ({}, {"factor": "3"}, {"at_least": "9"}, {"against": "same_weekday"})}
+    stakes = {
+        spike(**fields).stakes for fields in ({}, {"factor": "3"}, {"at_least": "9"}, {"against": "same_weekday"})
+    }
     assert len(stakes) == 4
 
 

@@ -230,9 +230,9 @@ def test_fault_94_an_unknown_workspace_is_a_warning_with_the_nearest_name() -> N
     )
     first, second, third = warned(text, workspaces={"Research", "wrkspc_1", "Production"})
 
-    assert first.startswith('rules.yaml:5:62: warning: there is no workspace "Reserch" so far; it may be new')
+    assert first.startswith('rules.yaml:5:64: warning: there is no workspace "Reserch" so far; it may be new')
     assert 'did you mean "Research"?' in first
-    assert second.startswith("rules.yaml:6:76: warning: ")
+    assert second.startswith("rules.yaml:6:72: warning: ")
     assert 'did you mean "Production"?' in second
     assert third.startswith("rules.yaml:7:26: warning: ")
     assert warned(text) == []

@@ -182,7 +182,9 @@ def test_only_stars_and_question_marks_are_wildcards(pattern: str, text: str) ->
     assert matches(pattern, text) == _oracle(pattern, text)
 
 
-@pytest.mark.parametrize("pattern", ["*a" * 100, "*a" * 100 + "c", "*?a" * 60 + "c", "a*" * 100 + "[", "?*" * 100 + "c"])
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 100, "*a" * 100 + "c", "*?a" * 60 + "c", "a*" * 100 + "[", "?*" * 100 + "c"]
+)
 def test_no_pattern_makes_matching_slow(pattern: str) -> None:
     started = time.process_time()
     matches(pattern, "a" * 5000 + "b")

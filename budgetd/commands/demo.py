@@ -23,6 +23,7 @@ from budgetd.commands.terminal import Terminal, show, terminal
 from budgetd.demo import story
 from budgetd.demo.receivers import Arrivals, MailServer, SlackPreview, Unpaced, hook, mail_server
 from budgetd.demo.rehearsal import Stage, Step, play
+from budgetd.overview import Around
 from budgetd.period import midnight
 from budgetd.rulebook import Rulebook, parse
 from budgetd.simulator.clocks import FixedClock
@@ -203,7 +204,7 @@ def _status(folder: Folder, rulebook: Rulebook, screen: Terminal) -> Iterator[st
     with contextlib.closing(open_read_only(folder.database)) as state:
         seen = status.look(state, rulebook)
     at = max(step for step in story.polls())
-    yield from status_text.Page(screen, at, whole=False).lines(seen, False, None, "")
+    yield from status_text.Page(screen, Around(at, running=True)).lines(seen)
 
 
 def _proof(played: Played, seconds: float, screen: Terminal) -> Iterator[str]:

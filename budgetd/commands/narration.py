@@ -40,7 +40,7 @@ class Narrator:
         for notice in changes.notices:
             yield from self._notice(notice, step)
         # What the people of the story do not know yet: it is on the bill of the next day.
-        if story.RUNAWAY_ON == step.at.date() and step.at == midnight(story.RUNAWAY_ON) + story.POLL_EVERY:
+        if step.at == midnight(story.RUNAWAY_ON) + story.POLL_EVERY:
             what = (
                 f"An agent in workspace {story.TROUBLED} does not stop: {round_dollars(story.RUNAWAY)} of "
                 f"{story.MODEL} in one day. The bill shows it on the next, at 05:00."

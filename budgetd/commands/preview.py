@@ -22,7 +22,7 @@ def slack(message: Message, room: str, screen: Terminal) -> Iterator[str]:
     bar = screen.paint("▌" if screen.blocks else "|", _bar_colour(message))
     width = min(screen.columns, _WIDEST) - 4
     yield f"  {screen.paint(f'#{room}', 'dim')}"
-    yield f"  {screen.paint('budgetd', 'bold')}  {screen.paint("APP", "dim")}"
+    yield f"  {screen.paint('budgetd', 'bold')}  {screen.paint('APP', 'dim')}"
     for line in textwrap.wrap(message.title, width):
         yield f"  {bar} {screen.paint(line, 'bold')}"
     for line in _slack_body(message.body, width, screen):

@@ -8,7 +8,8 @@ whole limit), instants RFC 3339 in UTC; what is not known is null.
     organisation       id, name
     data_through       up to when the cost data is complete
     rules_error        why the rules file cannot be used; then `rules` is empty
-    firing[]           incident, rule, scope[], period, state, severity, amount, limit, share, announced[], opened_at, held
+    firing[]           incident, rule, scope[], period, state, severity, amount, limit, share, announced[], opened_at,
+                       changed_at, resolved, held
     rules[]            id, type, period, basis, complete, matched, days_looked_at, and readings[]:
                        scope[], amount, limit, share, reached[], incident, against, baseline
     channels[]         name, configured, pending, given_up, last_delivered_at, failing_since, next_attempt_at,

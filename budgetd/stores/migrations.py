@@ -64,6 +64,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 rule TEXT NOT NULL,
                 since TEXT NOT NULL CHECK (since LIKE '____-__-__T__:__:__.______Z'),
                 through TEXT NOT NULL CHECK (through LIKE '____-__-__T__:__:__.______Z'),
+                stakes TEXT NOT NULL,
                 PRIMARY KEY (organisation, rule)
             ) STRICT, WITHOUT ROWID""",
         ),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from budgetd.model import Delivery, DeliveryState, Face, Receipt, Superseded
 from budgetd.store import StoreError
 from budgetd.stores import records
 from budgetd.stores.reading import HOME
 from budgetd.stores.records import instant_text
+
+# No two attempts are as far apart: what lies further ahead was planned by a clock that has since been set back.
+LONGEST_WAIT = timedelta(hours=3)
 
 
 def due_ids(connection: sqlite3.Connection, now: datetime, busy: Iterable[str]) -> list[str]:
@@ -21,16 +24,18 @@ def due_ids(connection: sqlite3.Connection, now: datetime, busy: Iterable[str]) 
         (HOME,),
     ).fetchall()
     free = {channel for (channel,) in channels} - set(busy)
-    found = (_oldest_due(connection, channel, instant_text(now)) for channel in sorted(free))
+    found = (_oldest_due(connection, channel, now) for channel in sorted(free))
     return [delivery for delivery in found if delivery is not None]
 
 
-def _oldest_due(connection: sqlite3.Connection, channel: str, now: str) -> str | None:
+def _oldest_due(connection: sqlite3.Connection, channel: str, now: datetime) -> str | None:
     row = connection.execute(
         """SELECT id FROM sendable
-           WHERE organisation = ? AND channel = ? AND next_attempt_at <= ? AND held_until <= ?
+           WHERE organisation = :home AND channel = :channel
+             AND (next_attempt_at <= :now OR next_attempt_at > :beyond)
+             AND (held_until <= :now OR held_until > :beyond)
            ORDER BY created_at, id LIMIT 1""",
-        (HOME, channel, now, now),
+        {"home": HOME, "channel": channel, "now": instant_text(now), "beyond": instant_text(now + LONGEST_WAIT)},
     ).fetchone()
     return None if row is None else str(row["id"])
 

@@ -71,11 +71,16 @@ def workspace(row: sqlite3.Row) -> Workspace:
 
 
 def rule_state_values(rule: RuleState) -> Values:
-    return {"rule": rule.rule, "since": instant_text(rule.since), "through": instant_text(rule.through)}
+    return {
+        "rule": rule.rule,
+        "since": instant_text(rule.since),
+        "through": instant_text(rule.through),
+        "stakes": rule.stakes,
+    }
 
 
 def rule_state(row: sqlite3.Row) -> RuleState:
-    return RuleState(row["rule"], instant(row["since"]), instant(row["through"]))
+    return RuleState(row["rule"], instant(row["since"]), instant(row["through"]), row["stakes"])
 
 
 def health_values(health: Health) -> Values:

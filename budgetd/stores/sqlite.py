@@ -176,8 +176,9 @@ def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
         ((HOME, rule) for rule in changes.forgotten_rules),
     )
     connection.executemany(
-        """INSERT INTO rule_state (organisation, rule, since, through) VALUES (:home, :rule, :since, :through)
-           ON CONFLICT DO UPDATE SET since = excluded.since, through = excluded.through""",
+        """INSERT INTO rule_state (organisation, rule, since, through, stakes)
+           VALUES (:home, :rule, :since, :through, :stakes)
+           ON CONFLICT DO UPDATE SET since = excluded.since, through = excluded.through, stakes = excluded.stakes""",
         ({"home": HOME, **records.rule_state_values(each)} for each in changes.rules),
     )
     connection.executemany(
