@@ -26,16 +26,18 @@ def read_regular(path: Path, most: int) -> tuple[bytes, os.stat_result]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise UnavailableError(_reason(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise UnavailableError("is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
             raise UnavailableError("is not a regular file")
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(most + 1)
-        except OSError as error:
-            raise UnavailableError(_reason(error)) from None
+    except OSError as error:
+        raise UnavailableError(_reason(error)) from None
+    finally:
+        os.close(descriptor)
     if len(content) > most:
         raise UnavailableError(f"is larger than {most // 1024:,} KiB")
     return content, status

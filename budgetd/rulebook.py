@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gc
 import hashlib
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from budgetd.scope import Group
 
 # 10,000 rules are about 2 MiB.
 MOST_BYTES = 4 * 1024 * 1024
+# Whoever has more mistakes than this has another kind of file.
+MOST_FAULTS = 2_000
 
 __all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
 
@@ -137,7 +140,8 @@ def _parse(
     book = Book(document)
     file, faults = _shaped(document)
     channels, channel_faults = _channels(book, environment, explain)
-    placed += _placed((*faults, *channel_faults, *checks.mistakes(book)), document)
+    found = itertools.chain(faults, channel_faults, checks.mistakes(book))
+    placed += _placed(itertools.islice(found, MOST_FAULTS), document)
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
         raise RulebookError(_in_order(placed, source))
@@ -169,7 +173,7 @@ def _shaped(document: Document) -> tuple[RulesFile | None, list[Fault]]:
     try:
         return RulesFile.model_validate(document.value), []
     except ValidationError as error:
-        return None, list(shape_faults(error, document))
+        return None, list(itertools.islice(shape_faults(error, document), MOST_FAULTS))
 
 
 def _channels(

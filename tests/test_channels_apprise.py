@@ -530,6 +530,24 @@ def test_fault_112_a_mail_server_that_is_down_or_silent_is_tried_again_in_time()
     assert time.perf_counter() - start < 3
 
 
+@pytest.mark.network
+def test_a_mail_server_that_is_slow_at_every_step_is_left_in_time() -> None:
+    def dawdle(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as client:
+            for _ in range(10):
+                time.sleep(0.3)
+                client.sendall(b"220 example.com at your service\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=dawdle, args=(listener,), daemon=True)
+        thread.start()
+        start = time.perf_counter()
+        receipt = AppriseSender(mail_url(listener.getsockname()[1])).send(message(), 0.5)
+        assert receipt.outcome is Outcome.RETRY
+        assert time.perf_counter() - start < 1.2
+        thread.join(5)
+
+
 # --- secrets -----------------------------------------------------------------------------------
 
 
@@ -605,6 +623,7 @@ def test_a_good_url_needs_no_explanation(url: str) -> None:
         (f"slck://{CANARY}/b/c", "Apprise has no service slck://; did you mean slack://?"),
         (f"https://example.com/{CANARY}", "Apprise has no service https://; did you mean jsons://?"),
         (f"zzzzzz://{CANARY}", "Apprise has no service zzzzzz://"),
+        (f"slack://T1JJ3T3L2/A1BRTD4JD/{CANARY}!", "Apprise cannot use this slack:// URL: An invalid Slack"),
         (f"slack://T1JJ3T3L2/{CANARY}", "Apprise cannot use this slack:// URL: An invalid Slack"),
         ("json://", "Apprise cannot use this json:// URL"),
         (CANARY, "this is not an Apprise URL, it has no scheme"),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetd.lifecycle import (
     TRANSITIONS,
-    Decision,
     Event,
     Situation,
     Verdict,
@@ -23,26 +22,22 @@ from budgetd.lifecycle import (
     incident_id,
     step,
 )
-from budgetd.model import CostDay, Finding, Incident, Kind, Reason, RuleState, Severity, State, Workspace
-from budgetd.money import canonical
+from budgetd.model import Finding, Incident, Kind, Reason, Severity, State
 from budgetd.period import Calendar, Period
-from budgetd.rules import Rule, current_period, evaluate
 from tests.builders import (
     NOVEMBER,
     OCTOBER,
     ORGANISATION,
     at,
     cap,
-    cost_day,
     finding,
     incident,
-    line,
-    naming,
     situation,
-    spend_of,
     spike,
     workspace,
 )
+from tests.watch import EACH, NOW, Action, Watch, again, archived, edited, quiet, spent
+
 
 def test_late_and_baseline_are_information_whatever_the_rule_says() -> None:
     rule = cap(severity="critical")
@@ -53,7 +48,8 @@ def test_late_and_baseline_are_information_whatever_the_rule_says() -> None:
 
 def test_a_notice_has_its_steps_severity_and_the_incident_the_highest_that_was_told() -> None:
     rule = cap(severity={"80%": "info", "100%": "critical", "120%": "warning"})
-    known, incidents, told = situation(rule), {}, []
+    known, told = situation(rule), []
+    incidents: dict[str, Incident] = {}
     for amount, *reached in (("850", "0.8"), ("1010", "0.8", "1"), ("1210", "0.8", "1", "1.2")):
         (decision,) = step(known, incidents, [finding(amount, *reached)], NOW).decisions
         incidents = {decision.incident.id: decision.incident}
@@ -79,15 +75,6 @@ def test_without_a_finding_an_incident_stays_as_it_is() -> None:
 def test_budgetds_own_incidents_are_left_alone() -> None:
     own = incident("1", rule="budgetd:blind", scope=(("source", "cost_report"),))
     assert step(situation(), {own.id: own}, [], NOW) == Verdict()
-
-
-def test_resolving_keeps_the_reason_and_reopening_forgets_it() -> None:
-    watch = Watch(cap())
-    reasons = []
-    for action, _ in STORIES["two complete polls below resolve, and arm again"][1]:
-        action(watch)
-        reasons += [each.resolved for each in watch.incidents.values()]
-    assert reasons == [None, None, Reason.RESTATED, Reason.RESTATED, None]
 
 
 # --- identity ----------------------------------------------------------------------------------
@@ -147,11 +134,11 @@ SCOPE = ((EACH, "wrkspc_1"),)
 def _situations() -> Iterable[tuple[Situation, Period]]:
     gone = workspace("wrkspc_1", "Research", archived_at=at("2026-11-12"))
     here = workspace("wrkspc_1", "Research")
-    for unseen, edited, polled, known in itertools.product(((), ("r",)), ((), ("r",)), (True, False), (here, gone)):
-        facts = {"unseen": unseen, "edited": edited, "polled": polled, "workspaces": [known]}
-        yield situation(cap(for_each=EACH), **facts), NOVEMBER  # type: ignore[arg-type]
-        yield situation(cap(for_each=EACH), **facts), OCTOBER  # type: ignore[arg-type]
-        yield situation(ROLLING.model_copy(update={"for_each": (EACH,)}), current=WINDOW, **facts), WINDOW  # type: ignore[arg-type]
+    for unseen, changed, polled, known in itertools.product(((), ("r",)), ((), ("r",)), (True, False), (here, gone)):
+        facts: dict[str, Any] = {"unseen": unseen, "edited": changed, "polled": polled, "workspaces": [known]}
+        yield situation(cap(for_each=EACH), **facts), NOVEMBER
+        yield situation(cap(for_each=EACH), **facts), OCTOBER
+        yield situation(ROLLING.model_copy(update={"for_each": (EACH,)}), current=WINDOW, **facts), WINDOW
 
 
 def _findings(period: Period) -> Iterable[Finding]:
@@ -257,7 +244,7 @@ REARMING = {Reason.RESTATED, Reason.LIMIT_RAISED, Reason.RULE_REMOVED}
 @given(st.lists(st.sampled_from(ACTIONS), max_size=12))
 def test_whatever_happens_the_promises_hold(actions: list[Action]) -> None:
     watch = Watch(cap())
-    for action in [quiet[0][0], *actions]:
+    for action in [quiet, *actions]:
         before = dict(watch.incidents)
         action(watch)
         for after in watch.incidents.values():
@@ -289,7 +276,7 @@ def _check(before: Incident | None, after: Incident) -> None:
 def test_a_step_is_announced_once_until_it_is_armed_again(actions: list[Action]) -> None:
     watch = Watch(cap())
     told: dict[str, set[Decimal]] = {}
-    for action in [quiet[0][0], *actions]:
+    for action in [quiet, *actions]:
         sequences = {each.id: each.sequence for each in watch.incidents.values()}
         action(watch)
         for after in watch.incidents.values():
@@ -305,7 +292,7 @@ def test_a_step_is_announced_once_until_it_is_armed_again(actions: list[Action])
 def test_incomplete_data_never_ends_an_incident(actions: list[Action]) -> None:
     """The 3rd stays unknown, so from the 5th on no reading of November is complete."""
     watch = Watch(cap())
-    quiet[0][0](watch)
+    quiet(watch)
     spent("2026-11-02", "860", "2026-11-05", "0")(watch)
     for action in actions:
         for text in action(watch):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
+from budgetd.model import Reason, State
+from budgetd.rules import Rule
+from tests.builders import at, cap, spike
+from tests.watch import EACH, Action, Watch, again, archived, edited, quiet, spent
+
 WEEKLY = cap("100", per={"last": "2d"}, steps=["100%"])
 
 Story = list[tuple[Action, list[str]]]
-quiet: Story = [(spent("2026-11-01", "0"), [])]  # the first evaluation, with nothing over: no baseline
 
 STORIES: dict[str, tuple[Rule, Story]] = {
     "86, 96, 101 % in three polls are three notices": (
         cap(steps=["85%", "95%", "100%"]),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.85"]),
             (spent("2026-11-02", "960"), ["trigger step_reached 0.95"]),
             (spent("2026-11-02", "1010"), ["trigger step_reached 1"]),
@@ -20,7 +26,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "the same poll again says nothing": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (again, []),
             (spent("2026-11-02", "860.00"), []),
@@ -31,7 +37,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "steps that were jumped over are named": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "1300"), ["trigger step_reached 1.2 skipping 0.8, 1"]),
             (spent("2026-11-02", "2600"), ["trigger step_reached 2.5 skipping 1.5, 2"]),
             (spent("2026-11-02", "3100"), ["trigger step_reached 3"]),
@@ -40,7 +46,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "edits of severity and routes say nothing": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (edited(cap(severity="critical", notify=["finance"])), []),
             (edited(cap("$1,000.00")), []),
@@ -50,7 +56,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "two complete polls below resolve, and arm again": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
             (spent("2026-11-02", "700"), []),
             (again, ["resolve restated"]),
@@ -61,7 +67,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "one poll below, and back": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (spent("2026-11-02", "700"), []),
             (spent("2026-11-02", "860"), []),
@@ -74,7 +80,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a lower step that is still reached is no correction": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
             (spent("2026-11-02", "810"), []),
             (again, []),
@@ -84,7 +90,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "within 2 % nothing is ever resolved": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (spent("2026-11-02", "784"), []),  # 2 % below 800, not more
             (again, []),
@@ -96,7 +102,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "incomplete data never resolves": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (spent("2026-11-02", "100", "2026-11-04", "0"), []),  # the 3rd is unknown
             (again, []),
@@ -107,12 +113,12 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     ),
     "incomplete data may open": (
         cap(),
-        [*quiet, (spent("2026-11-04", "1010"), ["trigger step_reached 1 skipping 0.8"])],
+        [(quiet, []), (spent("2026-11-04", "1010"), ["trigger step_reached 1 skipping 0.8"])],
     ),
     "a raised limit clears at once": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (edited(cap("2000")), ["resolve limit_raised"]),
             (again, []),
@@ -122,7 +128,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "raised, and still over: nothing is said, and the higher steps are armed again": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "1250"), ["trigger step_reached 1.2 skipping 0.8, 1"]),
             (edited(cap("1200")), []),
             (again, []),
@@ -132,7 +138,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a lowered limit opens": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "500"), []),
             (edited(cap("500")), ["trigger limit_lowered 1 skipping 0.8"]),
             (again, []),
@@ -141,7 +147,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a lowered limit reaches further steps": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (edited(cap("500")), ["trigger limit_lowered 1.5 skipping 1, 1.2"]),
         ],
@@ -149,7 +155,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a step that the file no longer has clears": (
         cap(steps=["50%", "80%"]),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "600"), ["trigger step_reached 0.5"]),
             (edited(cap(steps=["80%"])), ["resolve limit_raised"]),
         ],
@@ -157,7 +163,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "an edit of another workspace's limit is no reason": (
         cap(for_each=EACH),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "1010"), ["trigger step_reached 1 skipping 0.8"]),
             (spent("2026-11-02", "990"), []),
             (edited(cap(for_each=EACH, limits={"Other": "5"})), []),
@@ -170,7 +176,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a removed rule": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (edited(), ["resolve rule_removed"]),
             (edited(), []),
@@ -181,7 +187,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "an edited for_each ends the incidents of the old scopes": (
         cap(for_each=EACH),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
             (edited(cap("5000")), ["resolve rule_removed"]),
         ],
@@ -189,7 +195,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "an archived workspace": (
         cap(for_each=EACH),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
             (archived("wrkspc_1", at("2026-11-19")), ["resolve workspace_archived"]),
             (again, []),
@@ -198,7 +204,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "late costs of an archived workspace are told, once": (
         cap(for_each=EACH),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
             (archived("wrkspc_1", at("2026-11-18 14:30")), ["resolve workspace_archived"]),
             (spent("2026-11-02", "1010", in_workspace="wrkspc_1"), ["trigger step_reached 1"]),
@@ -209,7 +215,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a workspace that was archived before says what it has to say": (
         cap(for_each=EACH),
         [
-            *quiet,
+            (quiet, []),
             (archived("wrkspc_1", at("2026-11-01")), []),
             (spent("2026-11-02", "860", in_workspace="wrkspc_1"), ["trigger step_reached 0.8"]),
             (again, []),
@@ -218,7 +224,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "the period is over": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-30", "860"), ["trigger step_reached 0.8"]),
             (spent("2026-12-01", "10"), ["resolve period_over"]),
             (again, []),
@@ -228,7 +234,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "fault 42: a closed month is corrected, once, and not in the new one": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-30", "860"), ["trigger step_reached 0.8"]),
             (spent("2026-12-01", "10"), ["resolve period_over"]),
             (spent("2026-11-30", "1060"), ["inform late 1"]),
@@ -240,7 +246,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a closed month that was never over is corrected": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-12-01", "10"), []),
             (spent("2026-11-30", "860"), ["inform late 0.8"]),
             (again, []),
@@ -249,7 +255,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "fault 54: closed days that were missed get one summary each": (
         cap(per="day"),
         [
-            *quiet,
+            (quiet, []),
             (
                 spent("2026-11-02", "900", "2026-11-03", "5", "2026-11-04", "2000", "2026-11-05", "1000"),
                 [
@@ -264,7 +270,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "down over the end of a month that was already over": (
         cap(),
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-20", "860"), ["trigger step_reached 0.8"]),
             (
                 spent("2026-11-21", "500", "2026-12-01", "1010"),
@@ -312,7 +318,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a rolling window has one incident while it is over": (
         WEEKLY,
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "60"), []),
             (spent("2026-11-03", "60"), ["trigger step_reached 1"]),
             (spent("2026-11-04", "60"), []),
@@ -328,7 +334,7 @@ STORIES: dict[str, tuple[Rule, Story]] = {
     "a rolling window of another length": (
         WEEKLY,
         [
-            *quiet,
+            (quiet, []),
             (spent("2026-11-02", "100"), ["trigger step_reached 1"]),
             (edited(cap("1000", per={"last": "5d"})), ["resolve rule_removed"]),
             (again, []),
@@ -351,3 +357,10 @@ def test_a_new_rolling_incident_is_another_one() -> None:
     assert [each.state for each in watch.incidents.values()] == [State.RESOLVED, State.OPEN]
 
 
+def test_resolving_keeps_the_reason_and_reopening_forgets_it() -> None:
+    watch = Watch(cap())
+    reasons = []
+    for action, _ in STORIES["two complete polls below resolve, and arm again"][1]:
+        action(watch)
+        reasons += [each.resolved for each in watch.incidents.values()]
+    assert reasons == [None, None, Reason.RESTATED, Reason.RESTATED, None]

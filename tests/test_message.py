@@ -524,6 +524,7 @@ def test_escaping_is_stable_and_harmless(name: str) -> None:
         ("a\u202eb", r"a\u202eb"),
         ("a\x00\r\n", r"a\u0000\u000d\u000a"),
         ("\ud800", r"\ud800"),
+        ("a\u3164\u2800\ufe0f", r"a\u3164\u2800\ufe0f"),
         ("\U000e0041", r"\U000e0041"),
     ],
 )

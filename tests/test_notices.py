@@ -171,7 +171,7 @@ def test_blindness_says_since_when_and_why() -> None:
 
 def own(about: str, reason: Reason, now: datetime = NOW) -> tuple[Incident, str]:
     label = Label("channel", about, about)
-    made, notice = notices.of_operation("org_1", NAMING, label, reason, Severity.WARNING, "in words", now)
+    made, notice = notices.of_operation(NAMING, label, reason, Severity.WARNING, "in words", now)
     assert (notice.incident, notice.facts.text, notice.kind) == (made.id, "in words", Kind.INFORM)
     assert made.state is State.RESOLVED
     return made, notice.id

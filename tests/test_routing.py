@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -66,8 +67,8 @@ def addressed(*notices: Notice, to: tuple[str, ...] = ("team", "pager")) -> list
     return [Addressed(each, frozenset(to)) for each in notices]
 
 
-def several(count: int, **fields: object) -> list[Notice]:
-    return [notice(f"inc_{n}", **fields) for n in range(count)]  # type: ignore[arg-type]
+def several(count: int, **fields: Any) -> list[Notice]:
+    return [notice(f"inc_{n}", **fields) for n in range(count)]
 
 
 @pytest.mark.parametrize("count", [1, PAGES_AT_ONCE, PAGES_AT_ONCE + 1, 40])

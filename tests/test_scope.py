@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetd.model import DEFAULT_WORKSPACE, Dimensions, Label, Scope
-from budgetd.scope import Group, Lens, Naming, View, matches, undated
+from budgetd.scope import Group, Lens, Selection, View, matches, undated
 from tests.builders import line, naming, workspace
 
 RESEARCH = workspace("wrkspc_1", "Research", team="research", stage="prod")
@@ -33,8 +33,8 @@ NAMING = naming(
 )
 
 
-def scopes(dimensions: Dimensions, naming: Naming = NAMING, **view: tuple[tuple[str, tuple[str, ...]], ...]) -> object:
-    return Lens(View(**view), naming).scopes(dimensions)  # type: ignore[arg-type]
+def scopes(dimensions: Dimensions, *, match: Selection = (), excluded: Selection = ()) -> tuple[Scope, ...]:
+    return Lens(View(match, excluded), NAMING).scopes(dimensions)
 
 
 SELECTED = [

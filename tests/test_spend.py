@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -75,13 +76,13 @@ def test_totals_are_what_adding_up_by_hand_gives(days: list[CostDay], view: View
 
 
 @given(histories, st.sampled_from(VIEWS), st.randoms(use_true_random=False))
-def test_fault_39_any_order_of_days_and_lines_gives_the_same(days: list[CostDay], view: View, random: object) -> None:
+def test_fault_39_any_order_of_days_and_lines_gives_the_same(days: list[CostDay], view: View, random: Random) -> None:
     last = list({day.day: day for day in days}.values())
-    random.shuffle(last)  # type: ignore[attr-defined]
+    random.shuffle(last)
     shuffled = []
     for day in last:
         lines = list(day.lines.items())
-        random.shuffle(lines)  # type: ignore[attr-defined]
+        random.shuffle(lines)
         shuffled.append(CostDay(day.day, dict(lines), day.basis, day.complete))
     one, other = index(days), index(shuffled)
     assert dict(one.totals(view, NOVEMBER)) == dict(other.totals(view, NOVEMBER))

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from budgetd.lifecycle import Decision, Situation, Verdict, step
+from budgetd.model import CostDay, Incident, RuleState, Workspace
+from budgetd.money import canonical
+from budgetd.rules import Rule, current_period, evaluate
+from tests.builders import ORGANISATION, at, cost_day, line, naming, spend_of, workspace
+
 NOW = at("2026-11-18 12:00")
 EACH = "workspace"
 
@@ -93,3 +102,4 @@ def archived(id: str, when: datetime) -> Action:
 
 
 again: Action = Watch.poll
+quiet: Action = spent("2026-11-01", "0")  # the first evaluation, with nothing over: no baseline

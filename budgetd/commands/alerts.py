@@ -1,7 +1,7 @@
 """`budgetd alerts`: the incidents; `budgetd alerts show ID`: one incident's whole story, every attempt included.
 
-`--json` prints a list of incidents, or one with its story. Amounts are decimal strings in dollars, shares decimal strings
-(1 is the whole limit), instants RFC 3339 in UTC.
+`--json` prints a list of incidents, or one with its story. Amounts are decimal strings in dollars, shares decimal
+strings (1 is the whole limit), instants RFC 3339 in UTC.
 
     incident, rule, scope[], period, state, severity, amount, limit, share, announced[], opened_at, changed_at,
     resolved, held     as in `budgetd status --json`
@@ -23,6 +23,7 @@ from typing import Any
 
 from budgetd import clock
 from budgetd.commands import status_json
+from budgetd.commands.alerts_text import listing, telling
 from budgetd.commands.status import no_state
 from budgetd.commands.terminal import show, terminal
 from budgetd.escaping import for_text
@@ -39,6 +40,7 @@ RECENT = 15
 LEAST_PREFIX = 3
 EVERYTHING = 1_000_000
 
+
 class NotFoundError(Exception):
     """No incident, or more than one, goes by that id."""
 
@@ -50,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("show", nargs="?", choices=["show"], metavar="show", help="one incident's whole story")
     parser.add_argument("id", nargs="?", metavar="ID", help="the start of an incident's, notice's or delivery's id")
     parser.add_argument("--json", action="store_true", help="the same as JSON, amounts in dollars")
-    parser.add_argument("--all", action="store_true", help=f"every kept incident, not only open and {RECENT} recent ones")
+    parser.add_argument("--all", action="store_true", help=f"every ended incident, not only the last {RECENT}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -112,17 +114,17 @@ def find(state: StateReader, prefix: str) -> Incident:
     if len(prefix.rpartition("_")[2]) < LEAST_PREFIX:
         raise NotFoundError(f"{for_text(prefix)!r} is too short; give at least {LEAST_PREFIX} characters after inc_")
     incidents = {incident.id: incident for incident in state.incidents()}
-    found = {id for id in incidents if _starts(id, prefix)} or _of_messages(state, incidents, prefix)
+    found = {known for known in incidents if _starts(known, prefix)} or _of_messages(state, incidents, prefix)
     if len(found) == 1:
         return incidents[found.pop()]
     if not found:
-        raise NotFoundError(f"no incident, notice or delivery begins with {for_text(prefix)!r}; budgetd alerts lists them")
+        raise NotFoundError(f"no incident, notice or delivery begins with {for_text(prefix)!r}; see budgetd alerts")
     listed = ", ".join(sorted(found)[:5])
     raise NotFoundError(f"{for_text(prefix)!r} means {len(found)} incidents; give more of the id: {listed}")
 
 
 def _of_messages(state: StateReader, incidents: dict[str, Incident], prefix: str) -> set[str]:
-    notices = {notice.incident for id in incidents for notice in state.notices(id) if _starts(notice.id, prefix)}
+    notices = {notice.incident for known in incidents for notice in state.notices(known) if _starts(notice.id, prefix)}
     if notices:
         return notices
     carried = (record.delivery for record in state.deliveries(limit=EVERYTHING) if _starts(record.delivery.id, prefix))

@@ -61,9 +61,8 @@ def _entry(incident: Incident, names: Naming, word: str, when: str, id: str, scr
     figures = _figures(incident)
     rule = f"rule {incident.rule}" if is_of_rule(incident) else incident.rule
     said = ", ".join(part for part in (figures, rule) if part)
-    start = f"  {' ' * cells(id)}  {word}: "
     first, *others = screen.wrapped(f"{word}: {said}", cells(id) + 4)
-    yield first.replace(word, screen.paint(word, colour), 1) if start else first
+    yield first.replace(word, screen.paint(word, colour), 1)
     yield from others
 
 
@@ -71,7 +70,8 @@ def _figures(incident: Incident) -> str:
     if not is_of_rule(incident):
         return ""
     share = percent(share_of(incident.amount, incident.limit))
-    return f"{money.dollars(incident.amount)} of {money.round_dollars(incident.limit)} ({share}) in {incident.period.name}"
+    used = f"{money.dollars(incident.amount)} of {money.round_dollars(incident.limit)}"
+    return f"{used} ({share}) in {incident.period.name}"
 
 
 def short_id(id: str, others: Sequence[str]) -> str:
@@ -131,7 +131,7 @@ def _event(event: Event, screen: Terminal) -> Iterator[str]:
     if event.delivery is None:
         notice = event.notice
         word = f"{notice.reason.value.replace('_', ' ')}, {notice.severity.value}"
-        yield clock_time + screen.line(screen.paint(word, SEVERITY_COLOURS[notice.severity]), notice.id)[: 200]
+        yield screen.line(clock_time + screen.paint(word, SEVERITY_COLOURS[notice.severity]), notice.id)
         yield from screen.wrapped(title(notice), 12)
         if notice.facts.text:
             yield from screen.wrapped(name(notice.facts.text, 1200), 12)
@@ -139,7 +139,7 @@ def _event(event: Event, screen: Terminal) -> Iterator[str]:
         others = len(event.delivery.notices) - 1
         together = f", with {others} other notice{'s' if others > 1 else ''}" if others else ""
         page = " (a page)" if event.delivery.page else ""
-        yield f"{clock_time}  -> {name(event.delivery.channel)}{page}{together}  {screen.paint(event.delivery.id, 'dim')}"
+        yield screen.line(f"{clock_time}  to {name(event.delivery.channel)}{page}{together}", event.delivery.id)
     else:
         yield from _attempt(event.attempt, event.delivery, clock_time, screen)
 
@@ -160,5 +160,3 @@ def _waiting(delivery: Delivery, screen: Terminal, now: datetime) -> Iterator[st
     seconds = (delivery.next_attempt_at - now).total_seconds()
     due = "due now" if seconds <= 0 else f"next try {instant(delivery.next_attempt_at)}"
     yield f"  {fit(name(delivery.channel), 10)}  attempt {delivery.attempts + 1}, {due}"
-
-

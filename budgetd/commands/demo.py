@@ -8,8 +8,9 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from importlib.util import find_spec
@@ -39,7 +40,7 @@ _WIDEST = 80
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of the days, as counted outside of budgetd. `decided`: the ids of all messages it wanted to send."""
+    """What came of the days: what budgetd did at each poll, and what arrived, as counted by the receivers."""
 
     steps: list[Step] = field(default_factory=list)
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -51,6 +52,13 @@ class Played:
     def lost(self) -> int:
         """How many of them did not arrive."""
         return len(set(self.decided()) - {arrival.id for arrival in self.arrivals.seen})
+
+    def quiet(self) -> list[str]:
+        """The workspaces that no message named."""
+        changes = [step.ticked.changes for step in self.steps]
+        named = {label.name for change in changes for notice in change.notices for label in notice.facts.scope}
+        known = {each.id: each for change in changes for each in change.workspaces}
+        return sorted({each.name for each in known.values() if each.archived_at is None} - named)
 
     def failures(self) -> list[str]:
         """What is not as it must be, in words."""
@@ -102,11 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Play the story and say what came of it. The folder cannot be used: 2."""
     began = clock.monotonic()
     screen = terminal()
-    folder = _folder(arguments.keep)
-    if folder is None:
-        print(f"budgetd demo: {arguments.keep} is not empty; give a new folder", file=sys.stderr)
-        return EXIT_USAGE
     try:
+        folder = _folder(arguments.keep)
+        if folder is None:
+            print(f"budgetd demo: {arguments.keep} is not empty; give a new folder", file=sys.stderr)
+            return EXIT_USAGE
         show(_welcome(screen))
         played, slack, rulebook = _play(folder, screen)
         show(_messages(folder, slack, screen))
@@ -185,14 +193,14 @@ def _welcome(screen: Terminal) -> Iterator[str]:
 
 
 def _messages(folder: Folder, slack: SlackPreview, screen: Terminal) -> Iterator[str]:
-    spikes = [message for message in slack.messages if f'"{story.SPIKE_RULE}"' in str(message.data).replace("'", '"')]
-    for message in spikes[:1]:
+    spikes = (message for message in slack.messages if story.is_of_spike(message.data))
+    for message in list(spikes)[:1]:
         yield from _heading("What Slack shows", screen)
-        yield from preview.slack(message, "ai-spend", screen)
+        yield from preview.slack(message, story.SLACK_ROOM, screen)
     yield from _heading("What finance reads", screen)
     letters = folder.letters()
     if not letters:
-        yield "  No mail was sent: the demo's mail server needs  pip install 'budgetd[demo]'"
+        yield "  No mail: its server needs aiosmtpd, which comes with  pip install 'budgetd[demo]'"
         return
     path, letter = letters[-1]
     yield from preview.mail(letter, screen)
@@ -200,11 +208,13 @@ def _messages(folder: Folder, slack: SlackPreview, screen: Terminal) -> Iterator
 
 
 def _status(folder: Folder, rulebook: Rulebook, screen: Terminal) -> Iterator[str]:
-    yield from _heading("budgetd status", screen)
+    """The status page as of the last poll; of the rules only the budgets, for its length."""
+    yield from _heading("What budgetd status shows of the budgets", screen)
     with contextlib.closing(open_read_only(folder.database)) as state:
         seen = status.look(state, rulebook)
-    at = max(step for step in story.polls())
-    yield from status_text.Page(screen, Around(at, running=True)).lines(seen)
+    budgets = tuple(each for each in seen.rules if each.rule.kind == "cap")
+    around = Around(max(story.polls()), running=True)
+    yield from status_text.Page(screen, around).lines(replace(seen, rules=budgets))
 
 
 def _proof(played: Played, seconds: float, screen: Terminal) -> Iterator[str]:
@@ -212,27 +222,32 @@ def _proof(played: Played, seconds: float, screen: Terminal) -> Iterator[str]:
     silent = sum(not step.ticked.changes.deliveries for step in steps)
     restarts = sum(step.restarted for step in steps)
     again = sum(len(step.retried) for step in steps)
-    by_channel: dict[str, int] = {}
-    for arrival in seen.seen:
-        by_channel[arrival.channel] = by_channel.get(arrival.channel, 0) + 1
-    sent = ", ".join(f"{channel} {count}" for channel, count in sorted(by_channel.items()))
-    yield from _heading("Told once", screen)
-    yield f"  {len(steps)} polls, {silent} of them with nothing to say; {restarts} restarts in the middle;"
-    yield f"  {len(played.decided())} messages decided, {len(seen.seen)} arrived ({sent});"
-    yield f"  turned away and sent again: {again}   lost: {played.lost()}   doubled: {seen.doubled()}"
-    yield f"  {story.DAYS} days took {seconds:.1f} s."
+    counts = sorted(Counter(arrival.channel for arrival in seen.seen).items())
+    sent = ", ".join(f"{count} at {channel}" for channel, count in counts)
+    yield from _heading("Counted where they arrived", screen)
+    yield f"  {len(steps)} polls, {silent} of them with nothing to say, and {restarts} restarts in the middle"
+    yield f"  {len(played.decided())} messages decided, {len(seen.seen)} arrived: {sent}"
+    yield f"  {again} turned away and sent again, {played.lost()} lost, {seen.doubled()} doubled"
+    yield from screen.wrapped(
+        f"{len(played.quiet())} quiet workspaces in no message: {', '.join(played.quiet())}", 4, first=2
+    )
+    yield f"  {story.DAYS} days took {seconds:.1f} s"
 
 
 def _next_steps(folder: Folder, screen: Terminal) -> Iterator[str]:
     program = _program()
-    yield from _heading("Try next", screen)
-    for command, comment in (
+    steps = (
         (f"cd {shlex.quote(str(folder.path))}", "its .env names the database and the rules"),
         (f"{program} status --all", "every workspace against its limit"),
-        (f"{program} check rules.yaml", "after an edit: every mistake, at its line and column"),
-        (f"{program} simulate", "that API as a server of its own, until Ctrl-C"),
-    ):
-        yield f"  {command:<34}  {screen.paint(f'# {comment}', 'dim')}"
+        (f"{program} check rules.yaml", "edit it: every mistake at its line"),
+        (f"{program} simulate", "that API as a server, until Ctrl-C"),
+    )
+    width = max(len(command) for command, _ in steps)
+    beside = width + max(len(comment) for _, comment in steps) + 6 <= screen.columns
+    yield from _heading("Try next", screen)
+    for command, comment in steps:
+        note = screen.paint(f"# {comment}", "dim")
+        yield from [f"  {command:<{width}}  {note}"] if beside else [f"  {note}", f"  {command}"]
 
 
 def _program() -> str:

@@ -14,8 +14,7 @@ from budgetd.model import Notice, Severity
 from budgetd.money import round_dollars
 from budgetd.period import DAY, midnight
 
-_MARGIN = 19
-_WIDEST = 80
+_MARGIN = 21
 _COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 _SHAPES = {Severity.CRITICAL: "■", Severity.WARNING: "▲", Severity.INFO: "●"}
 _SIGNS = {Severity.CRITICAL: "!!", Severity.WARNING: "!", Severity.INFO: "i"}
@@ -43,17 +42,15 @@ class Narrator:
         if step.at == midnight(story.RUNAWAY_ON) + story.POLL_EVERY:
             what = (
                 f"An agent in workspace {story.TROUBLED} does not stop: {round_dollars(story.RUNAWAY)} of "
-                f"{story.MODEL} in one day. The bill shows it on the next, at 05:00."
+                f"{story.MODEL} in one day. The bill will show it tomorrow at 05:00."
             )
             yield from self._line(step.at, what, hour=False, colour="dim")
 
     def _notice(self, notice: Notice, step: Step) -> Iterator[str]:
-        channels = sorted(
-            delivery.channel for delivery in step.ticked.changes.deliveries if notice in delivery.notices
-        )
+        channels = sorted(delivery.channel for delivery in step.ticked.changes.deliveries if notice in delivery.notices)
         if not channels:
             if notice.facts.rule_type == "cap":
-                text = f"{wording.title(notice)}. A new month begins; nobody needs a message."
+                text = f"{wording.title(notice)}. The new month starts at zero; no message."
                 yield from self._line(step.at, text)
             return
         shape = (_SHAPES if self.screen.blocks else _SIGNS)[notice.severity]
@@ -72,28 +69,29 @@ class Narrator:
         marked: str = "",
         severity: Severity = Severity.INFO,
     ) -> Iterator[str]:
-        left = f"  {at:%a} {at.day:2} {at:%b}" if day else ""
-        left = f"{left:<12}  {f'{at:%H:%M}' if hour else '':5}"
-        lines = self.screen.wrapped(text, _MARGIN + 2)
+        date = f"  {at:%a} {at.day:2} {at:%b}" if day else ""
+        left = f"{date:<12}  {f'{at:%H:%M}' if hour else '':5}"
+        lines = self.screen.wrapped(text, _MARGIN)
         first = lines[0].lstrip()
         if marked:
             first = first.replace(marked, self.screen.paint(marked, "bold", _COLOURS[severity]), 1)
         yield f"{self.screen.paint(left, 'dim')}  {self.screen.paint(first, *([colour] if colour else []))}"
         for line in lines[1:]:
-            yield " " * (_MARGIN + 2) + self.screen.paint(line.strip(), *([colour] if colour else []))
+            yield " " * _MARGIN + self.screen.paint(line.strip(), *([colour] if colour else []))
 
 
 def _beginning(step: Step) -> str:
     report, changes = step.ticked.observation.report, step.ticked.changes
     days = (report.end - report.start) // DAY if report is not None else 0
     over = len(changes.notices)
-    state = "Nothing is near a limit." if not over else f"{over} limits are past a step already; told as a summary."
+    state = "No limit is near." if not over else f"{over} limits are past a step already: told once, as a summary."
     return f"First poll: {days} days of history, {len(changes.workspaces)} workspaces. {state}"
 
 
 def _delivered(channels: list[str], step: Step) -> str:
-    text = f"-> {', '.join(channels)}"
-    if not step.retried:
-        return text
-    wait = max(1, round((step.retried[-1] - step.at).total_seconds()))
-    return f"{text} (the mail server was busy: it got its message {wait} s later)"
+    late = dict(step.retried)
+    parts = [", ".join(channel for channel in channels if channel not in late)]
+    for channel, when in late.items():
+        wait = max(1, round((when - step.at).total_seconds()))
+        parts.append(f"{channel} (busy at first) {wait} s later")
+    return f"-> {'; '.join(part for part in parts if part)}"

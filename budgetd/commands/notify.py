@@ -115,7 +115,7 @@ def notice_of_test(now: datetime) -> Notice:
     """The test's notice. Its id is made of the time: every run is another message, not a repetition."""
     about = Label("test", now.isoformat(), "a test")
     naming = Naming(Names(UNKNOWN_ORGANISATION))
-    return of_operation(UNKNOWN_ORGANISATION.id, naming, about, Reason.TEST, Severity.INFO, TEXT, now)[1]
+    return of_operation(naming, about, Reason.TEST, Severity.INFO, TEXT, now)[1]
 
 
 def lines(result: Result, names: Collection[str], screen: Terminal) -> list[str]:

@@ -14,7 +14,7 @@ from budgetd.model import Kind, Severity
 _FENCE = "```"
 _COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 _WIDEST = 80
-_MAIL_LINES = 11
+_MAIL_LINES = 12
 
 
 def slack(message: Message, room: str, screen: Terminal) -> Iterator[str]:

@@ -18,8 +18,9 @@ from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, Ru
 from budgetd.wording import ago, instant
 
 TOP_SCOPES = 5
-BAR = 14
+LONGEST_BAR, SHORTEST_BAR = 14, 6
 LEAST_NAME = 12
+EVERYTHING = "everything"
 
 SEVERITY_COLOURS = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.CRITICAL: "red"}
 # Why an incident stays as it is although its figures moved. The other reasons are of no use to who reads this.
@@ -30,6 +31,15 @@ HELD = {
     Reason.LIMIT_RAISED_STILL_OVER: "The limit was raised, and spend is past a step of the new one too.",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How wide the columns of the limits are."""
+
+    name: int
+    bar: int
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +143,30 @@ class Page:
     # --- spend against limits ----------------------------------------------------------------------
 
     def _limits(self, seen: Overview) -> Iterator[str]:
-        shown = {each.rule.id: self._shown(each) for each in seen.rules}
-        amounts = [amount_words(reading) for readings in shown.values() for reading in readings]
-        widest = max((cells(words) for words in amounts), default=0)
+        columns = self._columns([reading for each in seen.rules for reading in self._shown(each)])
         for each in seen.rules:
-            if not each.matched and not each.readings:
-                continue
-            yield from self._rule(each, shown[each.rule.id], widest)
-        unmatched = [each.rule.id for each in seen.rules if not each.matched]
-        if unmatched and seen.days:
-            yield from self.terminal.wrapped(
-                f"Nothing in the last {seen.days} days is matched by: {', '.join(unmatched)}. A typing error?", 2
-            )
+            yield from self._rule(each, columns)
+            if seen.days and not each.matched:
+                none = f"No cost of the last {seen.days} days is matched by this rule: a typing error in it?"
+                yield from self.terminal.wrapped(none, 4)
 
     def _shown(self, each: RuleReadings) -> Sequence[Reading]:
         return each.readings if self.whole else each.readings[:TOP_SCOPES]
 
-    def _rule(self, each: RuleReadings, shown: Sequence[Reading], widest: int) -> Iterator[str]:
+    def _columns(self, shown: Sequence[Reading]) -> Columns:
+        """The amounts get what they need; a bar gives way to a long name, but not wholly."""
+        amount = max((cells(amount_words(reading)) for reading in shown), default=0)
+        longest = max((cells(scope_words(reading.scope, EVERYTHING)) for reading in shown), default=0)
+        # An indent of 4, a share of 8, a word of 8, and blanks between.
+        room = self.terminal.columns - 4 - 1 - 1 - 8 - 1 - 8 - 1 - amount
+        bar = min(max(room - longest, SHORTEST_BAR), LONGEST_BAR)
+        return Columns(max(LEAST_NAME, room - bar), bar, amount)
+
+    def _rule(self, each: RuleReadings, columns: Columns) -> Iterator[str]:
+        shown = self._shown(each)
         yield self.terminal.line(f"  {each.rule.id}", self.terminal.paint(_rule_words(each), "dim"))
         for reading in shown:
-            yield self._reading(reading, widest)
+            yield self._reading(reading, columns)
         more = len(each.readings) - len(shown)
         if more:
             below = percent(each.readings[len(shown)].share)
@@ -160,14 +174,13 @@ class Page:
         if not each.readings:
             yield from self.terminal.wrapped("It says nothing yet: it has no complete data for its days.", 4)
 
-    def _reading(self, reading: Reading, widest: int) -> str:
-        room = self.terminal.columns - 4 - BAR - 9 - 9 - 3 - widest
-        who = fit(scope_words(reading.scope, "everything"), max(LEAST_NAME, room))
+    def _reading(self, reading: Reading, columns: Columns) -> str:
+        who = fit(scope_words(reading.scope, EVERYTHING), columns.name)
         word = state_word(reading)
         colour = _colour(reading)
-        bar = self.terminal.paint(self.terminal.bar(reading.share, BAR), colour)
+        bar = self.terminal.paint(self.terminal.bar(reading.share, columns.bar), colour)
         state = self.terminal.paint(f"{word:<8}", colour)
-        return f"    {who} {bar} {percent(reading.share):>8} {state} {amount_words(reading):>{widest}}".rstrip()
+        return f"    {who} {bar} {percent(reading.share):>8} {state} {amount_words(reading):>{columns.amount}}"
 
     # --- channels and sources ----------------------------------------------------------------------
 
@@ -188,7 +201,8 @@ class Page:
         if channel.given_up:
             parts.append(f"{channel.given_up} given up")
         if channel.next_attempt_at is not None:
-            parts.append(f"next try {short(channel.next_attempt_at)}")
+            due = channel.next_attempt_at <= self.around.now
+            parts.append("due now" if due else f"next try {short(channel.next_attempt_at)}")
         if channel.configured is False:
             return "removed", "yellow", ", ".join(["it is no longer in the rules file", *parts])
         good = channel.last_delivered

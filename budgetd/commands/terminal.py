@@ -56,7 +56,7 @@ class Terminal:
     def line(self, left: str, right: str) -> str:
         """One line with something at each end; two lines where they do not fit."""
         gap = self.columns - cells(left) - cells(right)
-        return f"{left}{' ' * gap}{right}" if gap >= 2 else f"{left}\n  {right}"
+        return f"{left}{' ' * gap}{right}" if gap >= 2 else f"{left}\n    {right}"
 
 
 def terminal(stream: TextIO | None = None, environment: Mapping[str, str] | None = None) -> Terminal:

@@ -41,13 +41,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One poll and the deliveries until the next one. `retried`: messages delivered at a later attempt, and when."""
+    """One poll and the deliveries until the next one. `retried`: channels that took theirs at a later attempt, when."""
 
     at: datetime
     ticked: Ticked
     first: bool
     restarted: bool
-    retried: tuple[datetime, ...] = ()
+    retried: tuple[tuple[str, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,14 @@ def play(stage: Stage) -> Iterator[Step]:
             yield Step(now, ticked, number == 0, restart, retried)
 
 
-def _retries(process: _Process, clock: FixedClock, end: datetime) -> Iterator[datetime]:
-    """Try again what was not taken, as soon as it is due; when each message was delivered."""
+def _retries(process: _Process, clock: FixedClock, end: datetime) -> Iterator[tuple[str, datetime]]:
+    """Try again what was not taken, as soon as it is due; which channel took it at last, and when."""
     while (due := process.store.next_due()) is not None and due < end:
         now = max(due, clock())
         clock.set(now)
-        delivered, _ = deliver(process.outbox, process.inbox, now)
-        yield from [now] * delivered
+        channels = [delivery.channel for delivery in process.store.due(now, ())]
+        delivered, undelivered = deliver(process.outbox, process.inbox, now)
+        yield from ((channel, now) for channel in channels if delivered and not undelivered)
 
 
 @contextlib.contextmanager

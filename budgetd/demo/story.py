@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from budgetd.model import Changes, Notice
 from budgetd.period import DAY, midnight
@@ -26,6 +27,7 @@ RUNAWAY_ON = date(2026, 11, 7)
 RUNAWAY = Decimal(1530)
 
 SLACK, FINANCE, AUDIT = "slack", "finance", "audit"
+SLACK_ROOM = "ai-spend"
 SPIKE_RULE, CAP_RULE = "jumps", "each-workspace"
 
 
@@ -62,6 +64,12 @@ def missed(changes: Iterable[Changes]) -> list[str]:
     return [what for what, seen in expected.items() if not seen]
 
 
+def is_of_spike(payload: Mapping[str, Any]) -> bool:
+    """Whether a message's payload is about the spike alone."""
+    rule = payload.get("data", {}).get("rule", {})
+    return bool(rule.get("id") == SPIKE_RULE)
+
+
 def _is_runaway(notice: Notice) -> bool:
     period = notice.facts.period
     named = {label.name for label in notice.facts.scope} == {TROUBLED, MODEL}
@@ -90,7 +98,7 @@ _RULES = f"""\
 version: 1
 
 channels:            # any Apprise URL; the servers of the demo are gone by now, so put your own here
-  {SLACK}: slack://NotAReal/Workspace/ButItLooksLikeATokenXY/#ai-spend
+  {SLACK}: slack://NotAReal/Workspace/ButItLooksLikeATokenXY/#{SLACK_ROOM}
   {FINANCE}: mailto://example.com:MAIL_PORT?smtp=127.0.0.1&from=budgetd@example.com&to=finance@example.com
   {AUDIT}: json://127.0.0.1:AUDIT_PORT/budget
 

@@ -56,7 +56,10 @@ class Source:
         line = self._lines[place.line - 1] if place.line <= len(self._lines) else ""
         if not line.strip():
             return ""
-        before, after = line[: place.column - 1], line[place.column - 1 :]
+        before, after = line[: place.column - 1], line[place.column - 1 :][:_WIDEST]
+        if len(before) > _WIDEST:
+            # A part of a word could look like something else than the whole.
+            before = re.sub(r"^\S*", "…", before[-_WIDEST:])
         if _URL_SO_FAR.search(before):
             after = re.sub(r"^\S+", "…", after)
         if self._may_hold_secrets(place.line):

@@ -17,6 +17,7 @@ MOST_DEPTH = 32
 MOST_VALUES = 500_000
 # An alias costs a few bytes and repeats everything under its anchor; a written value costs its own length.
 MOST_REPEATED_VALUES = 20_000
+MOST_COMPLAINTS = 1_000
 
 Loc = Sequence[str | int]
 Parser = Callable[[str], Any]
@@ -290,6 +291,8 @@ class _Reader:
 
     def _complain(self, mark: Any, message: str) -> None:
         self._document.complaints.append(Complaint(_place(mark), message))
+        if len(self._document.complaints) >= MOST_COMPLAINTS:
+            raise _UnreadableError(_place(mark), f"more than {MOST_COMPLAINTS:,} mistakes; nobody reads on")
 
 
 def _place(mark: Any) -> Place:

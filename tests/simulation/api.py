@@ -58,9 +58,9 @@ class SimulatedApi:
 
     def served(self) -> Served:
         """What the poll that just ended truly got."""
-        if self._whole and self._chain is not None and _without_gap(self._chain):
-            return Served(self._chain)
-        return Served(None, self._failure)
+        if not self._whole or self._chain is None:
+            return Served(None, self._failure)
+        return Served(self._chain) if _without_gap(self._chain) else Served(None, Failure.UNREADABLE)
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         """The body of an answer, or what took its place. Raises SourceError."""
