@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from budgetd.environment import UnavailableError, credential, read_text, with_dotenv
 from budgetd.fields import mistake
-from budgetd.nearest import did_you_mean
+from budgetd.nearest import did_you_mean, nearest
 
 PREFIX = "BUDGETD_"
 VENDOR_KEY = "ANTHROPIC_ADMIN_KEY"
@@ -226,7 +226,9 @@ def _unknown(given: Mapping[str, str]) -> Iterator[str]:
     known = variables()
     for name in sorted(given):
         if name.startswith(PREFIX) and name not in known and name.removesuffix("_FILE") not in known:
-            yield f"{name} is not a setting of this version{did_you_mean(name, known)}"
+            meant = nearest(name.removeprefix(PREFIX), [setting.removeprefix(PREFIX) for setting in known])
+            hint = f'; did you mean "{PREFIX}{meant}"?' if meant is not None else ""
+            yield f"{name} is not a setting of this version{hint}"
 
 
 def _defaults(given: Mapping[str, str], terminal: bool) -> dict[str, Any]:

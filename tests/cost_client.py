@@ -20,12 +20,29 @@ from tests.faulty_server import (
     Request,
     Script,
     answer,
+    error,
     head,
+    raw,
 )
 
 KEY = "sk-ant-admin01-CANARY-0123456789abcdefghijklmnopqrstuvwxyz"
 GOOD = answer(page(month()))
 JSON_HEAD = head(content_type="application/json")
+
+# Answers that repeat the key, in each place where an answer has room for it, and what they are taken for.
+ECHOES: list[tuple[Script, Failure]] = [
+    (error(401, "authentication_error", f"no such key: {KEY}"), Failure.REFUSED),
+    (error(400, KEY, f"x{KEY}y{KEY}"), Failure.REJECTED),
+    (answer(f"<p>{'x' * 50}{KEY}".encode(), 503, content_type="text/html"), Failure.UNAVAILABLE),
+    (answer(KEY.encode(), 500, content_type=KEY), Failure.UNAVAILABLE),
+    (raw(head(400, request_id=KEY, content_length="0"), close=False), Failure.REJECTED),
+    (answer(b"", 302, location=f"https://{KEY}.example.com/"), Failure.REJECTED),
+    (answer(b"", content_encoding=KEY), Failure.UNREADABLE),
+    (answer(page(month(), extra=KEY)), Failure.UNREADABLE),
+    (answer(KEY.encode()), Failure.UNREADABLE),
+    (raw(f"HTTP/1.1 {KEY}\r\n\r\n".encode()), Failure.UNREACHABLE),
+    (raw(KEY.encode()), Failure.UNREACHABLE),
+]
 
 
 class Client:

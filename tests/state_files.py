@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from store_contract import ACME, NOW, a_delivery
+from tests.store_contract import ACME, NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.stores.database import Database
@@ -50,7 +50,7 @@ PRELUDE = """
 import os, resource, signal, sys
 from pathlib import Path
 sys.path[:0] = ["tests", "."]
-from store_contract import *
+from tests.store_contract import *
 from budgetd.stores.sqlite import open_store
 from budgetd.stores.reading import open_read_only
 path = Path(sys.argv[1])

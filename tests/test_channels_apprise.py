@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from tls_proxy import TlsProxy, http_answer, tls_proxy
+from tests.tls_proxy import TlsProxy, http_answer, tls_proxy
 
 from budgetd.channels import Sender, tap
 from budgetd.channels.apprise import AppriseSender, explain_url

@@ -7,20 +7,18 @@ There is no third way: nothing partial, nothing read as $0.
 from __future__ import annotations
 
 import json
-import ssl
-import warnings
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from budgetd.model import CostDay, Failure
 from budgetd.sources.cost_report import CostReport
-from tests.cost_client import GOOD, JSON_HEAD, KEY, Client, played, read, totals
+from tests.certificates import certified, trusted
+from tests.cost_client import ECHOES, GOOD, JSON_HEAD, KEY, Client, played, read, totals
 from tests.cost_pages import FIRST, TODAY, bucket, days, month, page
 from tests.faulty_server import (
     Connection,
@@ -236,26 +234,6 @@ def test_fault_18_a_redirect_to_another_host_never_brings_it_the_key() -> None:
 # --- TLS, names, the environment ---------------------------------------------------------------
 
 
-def _tls(*, name: str = "localhost", expired: bool = False, oldest: bool = False) -> tuple[ssl.SSLContext, trustme.CA]:
-    authority = trustme.CA()
-    until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
-    certificate = authority.issue_cert(name, not_after=until, not_before=until and until - timedelta(days=9))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if oldest:
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            context.minimum_version = ssl.TLSVersion.TLSv1
-            context.maximum_version = ssl.TLSVersion.TLSv1_1
-    certificate.configure_cert(context)
-    return context, authority
-
-
-def _trusted(authority: trustme.CA, folder: Path) -> Path:
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    return folder / "ca.pem"
-
-
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
@@ -267,17 +245,17 @@ def _trusted(authority: trustme.CA, folder: Path) -> Path:
 def test_fault_47_a_host_that_cannot_prove_itself_gets_no_key(
     made: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    context, authority = _tls(**made)
+    context, authority = certified(**made)
     with (
         FaultyServer([GOOD], tls=context) as server,
-        Client(server.url, ca_file=_trusted(authority, tmp_path)) as client,
+        Client(server.url, ca_file=trusted(authority, tmp_path)) as client,
     ):
         client.fails(Failure.UNREACHABLE, reason)
     assert server.requests == []
 
 
 def test_fault_47_an_unknown_authority_is_refused() -> None:
-    with FaultyServer([GOOD], tls=_tls()[0]) as server, Client(server.url) as client:
+    with FaultyServer([GOOD], tls=certified()[0]) as server, Client(server.url) as client:
         client.fails(Failure.UNREACHABLE, "TLS: certificate refused: unable to get local issuer certificate")
     assert server.requests == []
 
@@ -321,10 +299,10 @@ def hostile_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
 def test_fault_49_no_proxy_netrc_or_key_log_of_the_environment_is_used(
     hostile_environment: Callable[[str], Path],
 ) -> None:
-    context, authority = _tls()
+    context, authority = certified()
     with FaultyServer([GOOD]) as proxy, FaultyServer([GOOD], tls=context) as server, FaultyServer([GOOD]) as plain:
         folder = hostile_environment(proxy.url)
-        with Client(server.url, seconds=2, ca_file=_trusted(authority, folder)) as client:
+        with Client(server.url, seconds=2, ca_file=trusted(authority, folder)) as client:
             client.read()
         with Client(plain.url) as client:
             client.read()
@@ -333,9 +311,9 @@ def test_fault_49_no_proxy_netrc_or_key_log_of_the_environment_is_used(
     assert "authorization" not in {**server.requests[0].headers, **plain.requests[0].headers}
 
 
-def test_fault_49_no_authority_of_the_environment_is_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    context, authority = _tls()
-    monkeypatch.setenv("SSL_CERT_FILE", str(_trusted(authority, tmp_path)))
+def test_fault_49_no_authority_of_the_environment_istrusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    context, authority = certified()
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted(authority, tmp_path)))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
     with FaultyServer([GOOD], tls=context) as server, Client(server.url) as client:
         client.fails(Failure.UNREACHABLE, "certificate refused")
@@ -361,22 +339,7 @@ def test_fault_51_a_clock_that_is_far_off_is_seen() -> None:
 # --- the key -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("script", "failure"),
-    [
-        (error(401, "authentication_error", f"no such key: {KEY}"), Failure.REFUSED),
-        (error(400, KEY, f"x{KEY}y{KEY}"), Failure.REJECTED),
-        (answer(f"<p>{'x' * 50}{KEY}".encode(), 503, content_type="text/html"), Failure.UNAVAILABLE),
-        (answer(KEY.encode(), 500, content_type=KEY), Failure.UNAVAILABLE),
-        (raw(head(400, request_id=KEY, content_length="0"), close=False), Failure.REJECTED),
-        (answer(b"", 302, location=f"https://{KEY}.example.com/"), Failure.REJECTED),
-        (answer(b"", content_encoding=KEY), Failure.UNREADABLE),
-        (answer(page(month(), extra=KEY)), Failure.UNREADABLE),
-        (answer(KEY.encode()), Failure.UNREADABLE),
-        (raw(f"HTTP/1.1 {KEY}\r\n\r\n".encode()), Failure.UNREACHABLE),
-        (raw(KEY.encode()), Failure.UNREACHABLE),
-    ],
-)
+@pytest.mark.parametrize(("script", "failure"), ECHOES)
 def test_an_answer_that_repeats_the_key_leaks_it_nowhere(script: Script, failure: Failure) -> None:
     played([script], failure)
 

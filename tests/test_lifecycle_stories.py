@@ -115,6 +115,18 @@ STORIES: dict[str, tuple[Rule, Story]] = {
         cap(),
         [(quiet, []), (spent("2026-11-04", "1010"), ["trigger step_reached 1 skipping 0.8"])],
     ),
+    "a reload is no poll": (
+        cap(),
+        [
+            (quiet, []),
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap(notify="team")), []),
+            (spent("2026-11-02", "700"), []),
+            (edited(cap(severity="info")), []),
+            (edited(cap()), []),
+            (again, ["resolve restated"]),
+        ],
+    ),
     "a raised limit clears at once": (
         cap(),
         [

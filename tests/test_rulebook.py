@@ -6,7 +6,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from rules_text import HEAD, RULES, SMALL, read, refused, rule, warned
 
 from budgetd.model import MATCHABLE, Severity
 from budgetd.period import Calendar
@@ -15,6 +14,7 @@ from budgetd.rulefile.yaml_text import PARSERS
 from budgetd.rules.cap import Cap
 from budgetd.rules.spike import Spike
 from budgetd.scope import Group
+from tests.rules_text import HEAD, RULES, SMALL, read, refused, rule, warned
 
 
 def test_a_small_file_becomes_values() -> None:
@@ -74,7 +74,7 @@ def test_a_spike_has_four_forms(against: str, days_back: tuple[int, ...]) -> Non
 
 @pytest.mark.parametrize(
     ("written", "calendar"),
-    [(word, Calendar(word)) for word in ("day", "week", "month", "quarter", "year")]  # type: ignore[arg-type]
+    [(word, Calendar(word)) for word in ("day", "week", "month", "quarter", "year")]
     + [("{last: 7d}", Calendar("last", length=7)), ("{month: 28}", Calendar("month", start_day=28))],
 )
 def test_every_period_can_be_written(written: str, calendar: Calendar) -> None:
@@ -207,7 +207,7 @@ def test_the_digest_changes_with_the_text_and_with_nothing_else() -> None:
 
 
 def test_a_file_that_is_not_there_is_said_with_its_path(tmp_path: Path) -> None:
-    with pytest.raises(RulebookError, match="nowhere[.]yaml: there is no such file"):
+    with pytest.raises(RulebookError, match=r"nowhere\.yaml: there is no such file"):
         load(tmp_path / "nowhere.yaml", environment={})
 
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from rules_text import HEAD, RULES, SMALL, read, refused, rule
 
 from budgetd.rulebook import Rulebook, RulebookError, load, parse
 from budgetd.rulefile.yaml_text import PARSERS, Parser
 from budgetd.rulefile.yaml_text import read as read_yaml
+from tests.rules_text import HEAD, RULES, SMALL, read, refused, rule
 
 TEN = Path(__file__).parent / "ten_mistakes.yaml"
 CANARY = "xoxb-CANARY-1234"

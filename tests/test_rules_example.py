@@ -8,13 +8,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from rules_text import SMALL
 
 from budgetd.rulebook import load
 from budgetd.rulefile.shape import RULE_CLASSES
 from budgetd.rules.cap import Cap
 from budgetd.rules.spike import Spike
 from budgetd.schema import rules_schema
+from tests.rules_text import SMALL
 
 EXAMPLE = Path(__file__).parent.parent / "rules.example.yaml"
 MISTAKEN = Path(__file__).parent / "ten_mistakes.yaml"

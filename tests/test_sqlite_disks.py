@@ -12,8 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from state_files import NOBODY, contents, fill, opened, outbox, read_only_copy, run
-from store_contract import NOW, a_delivery
+from tests.state_files import NOBODY, contents, fill, opened, outbox, read_only_copy, run
+from tests.store_contract import NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.store import StoreError

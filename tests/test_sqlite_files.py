@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from state_files import NOBODY, ROOT, command, contents, fill, opened, outbox, read_only_copy, run
-from store_contract import ACME, NOW, a_delivery
+from tests.state_files import NOBODY, ROOT, command, contents, fill, opened, outbox, read_only_copy, run
+from tests.store_contract import ACME, NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.store import StoreError

@@ -9,8 +9,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from state_files import contents, fill, opened, run, schema
-from store_contract import NOW
+from tests.state_files import contents, fill, opened, run, schema
+from tests.store_contract import NOW
 
 from budgetd.store import StoreError
 from budgetd.stores import files

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_contract import NOW, OPUS, StoreContract, a_delivery, an_incident
+from tests.store_contract import NOW, OPUS, StoreContract, a_delivery, an_incident
 
 from budgetd.model import (
     Changes,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from budgetd import money
-from budgetd.commands.status_text import HELD, SEVERITY_COLOURS, percent, scope_words, short
+from budgetd.commands.status_text import HELD, SEVERITY_COLOURS, figures, percent, short, what
 from budgetd.commands.terminal import Terminal, cells, fit
 from budgetd.escaping import for_text, name
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Attempt, Delivery, DeliveryState, Incident, Notice, Outcome, State
-from budgetd.overview import Event, share_of, story
+from budgetd.model import Attempt, Delivery, DeliveryState, Incident, Notice, Outcome, Reason, State
+from budgetd.overview import Event, Firing, story
 from budgetd.scope import Naming
 from budgetd.store import DeliveryRecord
 from budgetd.wording import ago, instant, title
@@ -39,14 +38,15 @@ def listing(
         yield "  nothing is firing"
     for incident in open_ones:
         since = f"since {short(incident.opened_at)} ({ago(incident.opened_at, now)})"
-        yield from _entry(incident, names, incident.severity.value, since, short_id(incident.id, ids), screen)
+        each = Firing(incident, names.labels(incident.scope))
+        yield from _entry(each, incident.severity.value, since, short_id(incident.id, ids), screen)
     if ended:
         yield ""
         yield screen.paint("Ended", "bold")
     for incident in ended:
         when = f"{short(incident.changed_at)} ({ago(incident.changed_at, now)} ago)"
-        why = incident.resolved.value.replace("_", " ") if incident.resolved is not None else "resolved"
-        yield from _entry(incident, names, why, when, short_id(incident.id, ids), screen)
+        each = Firing(incident, names.labels(incident.scope))
+        yield from _entry(each, _end(incident), when, short_id(incident.id, ids), screen)
     if more:
         yield f"  and {more:,} older ones: budgetd alerts --all"
     if ids:
@@ -54,24 +54,21 @@ def listing(
         yield f"The whole story of one: budgetd alerts show {short_id(ids[0], ids)}"
 
 
-def _entry(incident: Incident, names: Naming, word: str, when: str, id: str, screen: Terminal) -> Iterator[str]:
-    who = name(scope_words(names.labels(incident.scope), incident.rule), screen.columns // 2)
-    colour = SEVERITY_COLOURS[incident.severity] if incident.state is not State.RESOLVED else "dim"
+def _entry(each: Firing, word: str, when: str, id: str, screen: Terminal) -> Iterator[str]:
+    ended = each.incident.state is State.RESOLVED
+    who = fit(what(each), screen.columns // 2 - 8).rstrip()
     yield screen.line(f"  {id}  {who}", when)
-    figures = _figures(incident)
-    rule = f"rule {incident.rule}" if is_of_rule(incident) else incident.rule
-    said = ", ".join(part for part in (figures, rule) if part)
-    first, *others = screen.wrapped(f"{word}: {said}", cells(id) + 4)
-    yield first.replace(word, screen.paint(word, colour), 1)
+    said = f"{word}: {figures(each)}" if is_of_rule(each.incident) else word
+    first, *others = screen.wrapped(said, cells(id) + 4)
+    yield first.replace(word, screen.paint(word, "dim" if ended else SEVERITY_COLOURS[each.incident.severity]), 1)
     yield from others
 
 
-def _figures(incident: Incident) -> str:
-    if not is_of_rule(incident):
-        return ""
-    share = percent(share_of(incident.amount, incident.limit))
-    used = f"{money.dollars(incident.amount)} of {money.round_dollars(incident.limit)}"
-    return f"{used} ({share}) in {incident.period.name}"
+def _end(incident: Incident) -> str:
+    """Why it ended, in words."""
+    if incident.resolved is None or (not is_of_rule(incident) and incident.resolved is not Reason.RECOVERED):
+        return f"{incident.severity.value}, told once"
+    return incident.resolved.value.replace("_", " ")
 
 
 def short_id(id: str, others: Sequence[str]) -> str:
@@ -93,12 +90,16 @@ def telling(
     """The story as a page: how it stands, then what happened, in the order of time."""
     yield from _standing(incident, names, screen)
     day = None
-    for event in story(notices, records):
+    for event, repeated in grouped(story(notices, records)):
         if event.at.date() != day:
             day = event.at.date()
             yield ""
             yield screen.paint(f"{event.at:%A} {day.day} {event.at:%B %Y} (UTC)", "bold")
         yield from _event(event, screen)
+        if repeated:
+            last = repeated[-1]
+            count = f"{len(repeated)} more attempt{'s' if len(repeated) > 1 else ''} alike"
+            yield f"{'':19}and {count}, the last {short(last.at)}"
     if not notices:
         yield "  nobody was told anything yet"
     waiting = [r.delivery for of in records.values() for r in of if r.delivery.state is DeliveryState.PENDING]
@@ -109,21 +110,41 @@ def telling(
         yield from _waiting(delivery, screen, now)
 
 
+def grouped(events: Iterable[Event]) -> Iterator[tuple[Event, list[Event]]]:
+    """Each event, and the attempts right after it that failed just as it did."""
+    kept: Event | None = None
+    alike: list[Event] = []
+    for event in events:
+        if kept is not None and _alike(kept, event):
+            alike.append(event)
+            continue
+        if kept is not None:
+            yield kept, alike
+        kept, alike = event, []
+    if kept is not None:
+        yield kept, alike
+
+
+def _alike(one: Event, other: Event) -> bool:
+    if one.attempt is None or other.attempt is None or one.delivery != other.delivery:
+        return False
+    return (one.attempt.outcome, one.attempt.detail) == (other.attempt.outcome, other.attempt.detail)
+
+
 def _standing(incident: Incident, names: Naming, screen: Terminal) -> Iterator[str]:
-    who = name(scope_words(names.labels(incident.scope), incident.rule), screen.columns // 2)
+    each = Firing(incident, names.labels(incident.scope))
+    who = fit(what(each), screen.columns // 2).rstrip()
     yield screen.line(screen.paint(who, "bold"), incident.id)
     if incident.state is State.RESOLVED:
-        why = f" ({incident.resolved.value.replace('_', ' ')})" if incident.resolved is not None else ""
-        state = f"Ended {instant(incident.changed_at)}{why}."
+        parts = [f"Ended {instant(incident.changed_at)}: {_end(incident)}."]
     else:
-        state = f"{incident.severity.value.capitalize()}, open since {instant(incident.opened_at)}."
-    announced = ", ".join(map(percent, incident.announced))
-    parts = [state, f"{_figures(incident)}." if is_of_rule(incident) else "", f"Rule {name(incident.rule)}."]
-    if announced and is_of_rule(incident):
-        parts.append(f"Announced: {announced}.")
+        parts = [f"{incident.severity.value.capitalize()}, open since {instant(incident.opened_at)}."]
+    if is_of_rule(incident):
+        parts.append(f"{figures(each)}.")
+        parts += [f"Announced: {', '.join(map(percent, incident.announced))}."] if incident.announced else []
     if incident.held is not None and incident.held in HELD:
         parts.append(HELD[incident.held])
-    yield from screen.wrapped(" ".join(part for part in parts if part), 0)
+    yield from screen.wrapped(" ".join(parts), 0)
 
 
 def _event(event: Event, screen: Terminal) -> Iterator[str]:
@@ -153,7 +174,7 @@ def _attempt(attempt: Attempt, delivery: Delivery, clock_time: str, screen: Term
         took = f" after {(attempt.ended_at - attempt.started_at).total_seconds():.1f} s"
     yield f"{clock_time}     {name(delivery.channel)}, attempt {attempt.number}: {screen.paint(word, colour)}{took}"
     if outcome not in (None, Outcome.DELIVERED) and attempt.detail:
-        yield from screen.wrapped(for_text(attempt.detail), 15)
+        yield from screen.wrapped(for_text(attempt.detail), 19)
 
 
 def _waiting(delivery: Delivery, screen: Terminal, now: datetime) -> Iterator[str]:

@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder = _folder(arguments.keep)
         if folder is None:
-            print(f"budgetd demo: {arguments.keep} is not empty; give a new folder", file=sys.stderr)
+            print(f"budgetd demo: {arguments.keep} is not an empty folder; name a new one", file=sys.stderr)
             return EXIT_USAGE
         show(_welcome(screen))
         played, slack, rulebook = _play(folder, screen)
@@ -130,11 +130,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _folder(asked: Path | None) -> Folder | None:
-    """The folder to work in; None for one that holds something. Raises OSError."""
+    """The folder to work in; None for what is no empty folder. Raises OSError."""
     if asked is None:
         return Folder(Path(tempfile.mkdtemp(prefix="budgetd-demo-")))
+    if asked.exists() and (not asked.is_dir() or any(asked.iterdir())):
+        return None
     asked.mkdir(parents=True, exist_ok=True)
-    return None if any(asked.iterdir()) else Folder(asked.resolve())
+    return Folder(asked.resolve())
 
 
 # --- the days ----------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def _rulebook(folder: Folder, arrivals: Arrivals, running: contextlib.ExitStack)
         mail = running.enter_context(mail_server(MailServer(folder.mail, arrivals, _MAIL_REFUSED_FIRST)))
     text = story.rules_text(story.Addresses(mail, running.enter_context(hook(arrivals))))
     folder.rules.write_text(text, encoding="utf-8")
-    settings = f"BUDGETD_DATABASE={folder.database}\nBUDGETD_RULES={folder.rules}\n"
+    settings = f'BUDGETD_DATABASE="{folder.database}"\nBUDGETD_RULES="{folder.rules}"\n'
     (folder.path / ".env").write_text(settings, encoding="utf-8")
     return parse(text, folder.rules.name, environment={})
 

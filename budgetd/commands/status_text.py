@@ -13,7 +13,7 @@ from budgetd.blind import BLIND_RULE
 from budgetd.commands.terminal import Terminal, cells, fit
 from budgetd.escaping import for_text, name
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Basis, Health, Label, Outcome, Reason, Severity, State
+from budgetd.model import Basis, Failure, Health, Label, Outcome, Reason, Severity, State
 from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
 from budgetd.wording import ago, instant
 
@@ -29,6 +29,12 @@ HELD = {
     Reason.SECOND_POLL_AWAITED: "One complete poll was lower: if the next one is too, it is resolved.",
     Reason.INCOMPLETE_DATA: "The figures are incomplete, so it stays as it is until they are whole.",
     Reason.LIMIT_RAISED_STILL_OVER: "The limit was raised, and spend is past a step of the new one too.",
+}
+# Incidents that are about budgetd and not about spend, by their rule.
+_OWN_MATTERS = {
+    BLIND_RULE: "budgetd cannot see spend",
+    f"budgetd:{Reason.UNDELIVERABLE.value}": "a message could not be delivered",
+    f"budgetd:{Reason.RELOAD_FAILED.value}": "an edited rules file was refused",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
 
@@ -84,8 +90,11 @@ class Page:
     def _head(self, seen: Overview) -> Iterator[str]:
         paint = self.terminal.paint
         yield self.terminal.line(paint(name(seen.organisation.name), "bold"), instant(self.around.now))
-        through = f"Data through {instant(seen.through)}." if seen.through is not None else "No cost data yet."
-        yield from self.terminal.wrapped(f"{self._verdict(seen)} {through}", 0)
+        yield self._verdict(seen)
+        if seen.through is not None:
+            yield f"Data through {instant(seen.through)}."
+        else:
+            yield "No cost data yet: nothing can be said about any limit."
         yield from self._alarm(self._of_daemon(seen))
         for health in seen.sources:
             if health.failing_since is not None:
@@ -124,28 +133,22 @@ class Page:
     def _firing(self, each: Firing) -> Iterator[str]:
         incident = each.incident
         word = self.terminal.paint(f"{incident.severity.value:<8}", SEVERITY_COLOURS[incident.severity])
-        yield self.terminal.line(f"  {word}  {self._what(each)}", self._since(incident.opened_at))
-        figures = ""
+        who = fit(what(each), self.terminal.columns // 2 - 8).rstrip()
+        yield self.terminal.line(f"  {word}  {who}", self._since(incident.opened_at))
         if is_of_rule(incident):
-            used = f"{money.dollars(incident.amount)} of {money.dollars(incident.limit)}"
-            figures = f"{used} ({percent(share_of(incident.amount, incident.limit))}), {incident.period.name}. "
-        rule = f"Rule {name(incident.rule)}. " if is_of_rule(incident) else ""
-        yield from self.terminal.wrapped(f"{figures}{rule}{incident.id}", 12)
+            yield from self.terminal.wrapped(figures(each), 12)
+        yield f"{'':12}{incident.id}"
         held = HELD.get(incident.held) if incident.held is not None else None
         if held:
             yield from self.terminal.wrapped(held, 12)
 
-    def _what(self, each: Firing) -> str:
-        if each.incident.rule == BLIND_RULE:
-            return "budgetd cannot see spend"
-        return name(scope_words(each.scope, each.incident.rule), self.terminal.columns // 2 - 8)
-
     # --- spend against limits ----------------------------------------------------------------------
 
     def _limits(self, seen: Overview) -> Iterator[str]:
-        columns = self._columns([reading for each in seen.rules for reading in self._shown(each)])
+        amounts = [amount_words(reading) for each in seen.rules for reading in self._shown(each)]
+        widest = max(map(cells, amounts), default=0)
         for each in seen.rules:
-            yield from self._rule(each, columns)
+            yield from self._rule(each, self._columns(self._shown(each), widest))
             if seen.days and not each.matched:
                 none = f"No cost of the last {seen.days} days is matched by this rule: a typing error in it?"
                 yield from self.terminal.wrapped(none, 4)
@@ -153,9 +156,8 @@ class Page:
     def _shown(self, each: RuleReadings) -> Sequence[Reading]:
         return each.readings if self.whole else each.readings[:TOP_SCOPES]
 
-    def _columns(self, shown: Sequence[Reading]) -> Columns:
-        """The amounts get what they need; a bar gives way to a long name, but not wholly."""
-        amount = max((cells(amount_words(reading)) for reading in shown), default=0)
+    def _columns(self, shown: Sequence[Reading], amount: int) -> Columns:
+        """A bar gives way to long names, but not wholly; what follows it stays in line over all rules."""
         longest = max((cells(scope_words(reading.scope, EVERYTHING)) for reading in shown), default=0)
         # An indent of 4, a share of 8, a word of 8, and blanks between.
         room = self.terminal.columns - 4 - 1 - 1 - 8 - 1 - 8 - 1 - amount
@@ -223,11 +225,24 @@ class Page:
                 continue
             polls = f"{health.failures} failed poll{'s' if health.failures > 1 else ''}"
             parts = ", ".join(part for part in (self._since(health.failing_since), polls, last or "never read") if part)
-            yield f"  {health.source}  {self.terminal.paint('BLIND', 'red')}  {parts}"
-            yield from self.terminal.wrapped(f"{for_text(health.message)}. {_FAILURE_ADVICE}", 4)
+            first, *others = self.terminal.wrapped(f"{health.source}  BLIND  {parts}", 4, first=2)
+            yield first.replace("BLIND", self.terminal.paint("BLIND", "red"), 1)
+            yield from others
+            yield from self.terminal.wrapped(f"{for_text(health.message).rstrip('.')}. {_mend(health)}", 4)
 
 
-_FAILURE_ADVICE = "Until it can be read again no alert is raised and none is resolved."
+_MEND = {
+    Failure.REFUSED: "Put a working admin key in its place: it is read without a restart.",
+    Failure.REJECTED: "Look at BUDGETD_API_URL, BUDGETD_API_VERSION and BUDGETD_API_BETAS.",
+    Failure.UNREACHABLE: "Look at this machine's network, DNS and firewall.",
+    Failure.UNAVAILABLE: "That is at the service's end; it is tried again.",
+    Failure.UNREADABLE: "What answers there cannot be trusted; it is tried again.",
+}
+
+
+def _mend(health: Health) -> str:
+    advised = _MEND[health.failure] if health.failure is not None else ""
+    return f"{advised} Until then no alert is raised and none is resolved.".strip()
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -236,6 +251,23 @@ _FAILURE_ADVICE = "Until it can be read again no alert is raised and none is res
 def scope_words(labels: Sequence[Label], otherwise: str) -> str:
     """What a scope is called."""
     return " / ".join(name(label.name) for label in labels) or name(otherwise)
+
+
+def what(each: Firing) -> str:
+    """What an incident is about: the scope, the rule where that has only one, or budgetd itself."""
+    if is_of_rule(each.incident):
+        return scope_words(each.scope, each.incident.rule)
+    return _OWN_MATTERS.get(each.incident.rule, each.incident.rule)
+
+
+def figures(each: Firing) -> str:
+    """`$8,831.19 of $14,000 (63%), November 2026, rule company-month`; empty where there are none."""
+    incident = each.incident
+    if not is_of_rule(incident):
+        return ""
+    used = f"{money.dollars(incident.amount)} of {money.round_dollars(incident.limit)}"
+    rule = f", rule {name(incident.rule)}" if each.scope else ""
+    return f"{used} ({percent(share_of(incident.amount, incident.limit))}), {incident.period.name}{rule}"
 
 
 def short(when: datetime) -> str:

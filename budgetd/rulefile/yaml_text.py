@@ -40,7 +40,10 @@ _IN_WORDS = (
     ("end of stream.*quoted scalar", "a quote that is never closed"),
     ("flow sequence", 'a list that "[" opened is not closed, or a comma is missing'),
     ("flow mapping", 'a mapping that "{" opened is not closed, or a comma is missing'),
-    ("block (mapping|collection|sequence)", "this does not fit with the lines above: the indentation, or a quote or comma that is missing"),
+    (
+        "block (mapping|collection|sequence)",
+        "this does not fit with the lines above: the indentation, or a quote or comma that is missing",
+    ),
     ("could not find expected ':'", "expected `key: value`"),
     ("cannot start any token", "a text that starts with this character needs quotes"),
     ("escape", "an escape that YAML does not know; single quotes take every character as it is"),

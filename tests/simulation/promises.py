@@ -6,10 +6,11 @@ people must now be told. It is slow and plain on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from functools import cache
 
 from tests.simulation.company import UNITS, Row
 from tests.simulation.rulefiles import LADDER, FileSpec, RuleSpec
@@ -322,17 +323,22 @@ def steps_reached(steps: tuple[int, ...], amount: int, limit: int) -> tuple[int,
 
 def span_of(rule: RuleSpec, day: date) -> Span:
     """The first day of the rule's period that holds the day, and the day after its last."""
-    if rule.type == "spike" or rule.per == "day":
+    return _span("day" if rule.type == "spike" else rule.per, day)
+
+
+@cache
+def _span(per: str, day: date) -> Span:
+    if per == "day":
         return day, day + DAY
-    if rule.per == "last 7":
+    if per == "last 7":
         return day - DAY * 6, day + DAY
-    starts = {
+    starts: Callable[[date], bool] = {
         "week": lambda d: d.weekday() == 0,
         "month": lambda d: d.day == 1,
         "month 15": lambda d: d.day == 15,
         "quarter": lambda d: d.day == 1 and d.month in (1, 4, 7, 10),
         "year": lambda d: d.day == 1 and d.month == 1,
-    }[rule.per]
+    }[per]
     first, after = day, day + DAY
     while not starts(first):
         first -= DAY

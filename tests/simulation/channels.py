@@ -1,0 +1,98 @@
+"""The simulated services behind the channels: they refuse, stall, lose answers and go away for good."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from budgetd.message import Message
+from budgetd.model import Face, Outcome, Receipt
+from tests.simulation.crashes import Crash, Crashes
+from tests.simulation.oracle import BrokenPromiseError, Oracle
+
+# What a channel may be like for a while. "gone" is for ever.
+MOODS = ("refused", "500", "unauthorised", "ambiguous", "rate limited", "rejecting rich messages", "rejecting all")
+
+
+@dataclass
+class Clocks:
+    """True time and the daemon's wall clock, which may be wrong by `skew`."""
+
+    true: datetime
+    skew: timedelta = timedelta(0)
+
+    @property
+    def wall(self) -> datetime:
+        return self.true + self.skew
+
+
+@dataclass
+class Service:
+    """One channel's service; implements `Sender`. `mood` None: it takes everything."""
+
+    name: str
+    clocks: Clocks
+    oracle: Oracle
+    crashes: Crashes
+    chance: random.Random
+    met: Counter[str]
+    mood: str | None = None
+    taking_since: datetime = field(init=False)
+    _not_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.taking_since = self.clocks.true
+
+    def change(self, mood: str | None) -> None:
+        """From now on it is like this; what is gone stays so."""
+        if self.mood != "gone" and mood != self.mood:
+            self.mood = mood
+            self.taking_since = self.clocks.true
+
+    def clock_moved(self) -> None:
+        """Nobody can wait for the right time with a wrong clock."""
+        self._not_before = None
+        self.taking_since = self.clocks.true
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        """Take the message, or not."""
+        if self._not_before is not None and self.clocks.true < self._not_before:
+            raise BrokenPromiseError(f"{self.name} asked for patience until {self._not_before}, and was sent {message.id}")
+        self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
+        self.crashes.point("before a service took a message")
+        outcome, taken, after = self._judge(message)
+        if outcome is not Outcome.DELIVERED:
+            self.met[f"{self.name} {outcome.value}"] += 1
+            self.met[f"answered {outcome.value}"] += 1
+        if taken:
+            try:
+                self.crashes.point("after a service took a message")
+            except Crash:
+                self.oracle.taken_then_crashed(self.name, message)
+                raise
+        self.oracle.answered(self.name, message, outcome, taken=taken)
+        if after is not None:
+            self._not_before = self.clocks.true + timedelta(seconds=after)
+        return Receipt(outcome, f"simulated: {self.mood}", after)
+
+    def _judge(self, message: Message) -> tuple[Outcome, bool, float | None]:
+        """What it says, whether it took the message, and how many seconds it wants to be left alone."""
+        if self.mood == "ambiguous":
+            return Outcome.UNKNOWN, self.chance.random() < 0.5, None
+        if self.mood == "rate limited":
+            return Outcome.RATE_LIMITED, False, float(self.chance.choice((1, 30, 600, 3000)))
+        if self.mood == "rejecting rich messages":
+            simple = message.face is not Face.RICH
+            return (Outcome.DELIVERED, True, None) if simple else (Outcome.REJECTED, False, None)
+        refusals = {
+            "refused": Outcome.RETRY,
+            "500": Outcome.RETRY,
+            "unauthorised": Outcome.UNAUTHORISED,
+            "gone": Outcome.GONE,
+            "rejecting all": Outcome.REJECTED,
+        }
+        if self.mood in refusals:
+            return refusals[self.mood], False, None
+        return Outcome.DELIVERED, True, None

@@ -1,0 +1,331 @@
+"""The judge from outside: what the channels received against what had to be said, and nothing from the daemon's state."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from budgetd.message import Message
+from budgetd.model import Outcome
+from tests.simulation.api import Served
+from tests.simulation.promises import Expected, Key, Promises
+from tests.simulation.rulefiles import FileSpec
+from tests.simulation.sight import Sight
+
+GIVE_UP = timedelta(hours=72)
+# How long after a channel takes messages again, the clocks being right, everything must have arrived.
+PROMPT = timedelta(hours=3)
+_REPORT = "budgetd:undeliverable"
+_BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
+
+
+class BrokenPromiseError(AssertionError):
+    """The daemon did not do what it promises."""
+
+
+@dataclass(slots=True)
+class Item:
+    """A notice that a channel must get (or may get: not `required`)."""
+
+    expected: Expected
+    required: bool = True
+    state: str = "pending"
+    delivery: str = ""
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know."""
+
+    attempts: int = 0
+    accepted: int = 0
+    lost_answers: int = 0
+    rejected: int = 0
+    broken: int = 0
+    oldest: timedelta = timedelta(0)
+    about_reports: bool = False
+    must_report: bool = False
+
+
+class Oracle:
+    """Knows what was truly served, what was edited, and what the channels were sent; judges at every moment."""
+
+    def __init__(self, spec: FileSpec) -> None:
+        self.spec = spec
+        self.promises = Promises()
+        self.counts: Counter[str] = Counter()
+        self._sight = Sight()
+        self._items: dict[str, dict[tuple[object, ...], Item]] = defaultdict(dict)
+        self._latest: dict[str, dict[Key, Item]] = defaultdict(dict)
+        self._firing: dict[tuple[str, Key], list[Item]] = defaultdict(list)
+        self._ids: dict[tuple[Key, int], tuple[str, str]] = {}
+        self._owners: dict[str, object] = {}
+        self._newest: dict[tuple[str, Key], int] = {}
+        self._parcels: dict[tuple[str, str], Parcel] = defaultdict(Parcel)
+        self._chat: dict[tuple[str, int], str] = {}
+        self._reported: dict[str, set[str]] = defaultdict(set)
+        self._unconfirmed: Parcel | None = None
+        self._complaining: list[Parcel] = []
+
+    # --- what the world did --------------------------------------------------------------------
+
+    def kept_poll(self, served: Served, at: datetime, wall: datetime) -> list[Expected]:
+        """A poll's consequences are committed: from here on they must reach people."""
+        made: list[Expected] = []
+        if served.days is not None:
+            made += self.promises.read(self.spec, served.days, wall.date())
+            made += self._sight.seen(self.promises.evaluations)
+            self.counts["good polls"] += 1
+        elif served.failure is not None:
+            made += self._sight.not_seen(served.failure, wall, self.promises.evaluations)
+            self.counts["failed polls"] += 1
+        return self._expect(made, at, wall)
+
+    def kept_edit(self, at: datetime, wall: datetime) -> list[Expected]:
+        """An edit's consequences are committed."""
+        return self._expect(self.promises.edit(self.spec), at, wall)
+
+    def use(self, spec: FileSpec) -> None:
+        """The rules file on disk is this one from now on."""
+        self.spec = spec
+
+    def confirmed(self) -> None:
+        """Something was committed: the answer to the last send is not lost any more."""
+        self._unconfirmed = None
+
+    def crashed(self) -> None:
+        """The process died: what it had just sent, it may send once more; what it had to complain of is lost."""
+        if self._unconfirmed is not None:
+            self._unconfirmed.lost_answers += 1
+            self.counts["sends ended by a crash"] += 1
+        self._unconfirmed = None
+        self._complaining = []
+
+    def pass_ended(self) -> None:
+        """A whole pass went by without a crash: what was refused in it must be reported."""
+        for parcel in self._complaining:
+            parcel.must_report = True
+        self._complaining = []
+
+    def _expect(self, made: Iterable[Expected], at: datetime, wall: datetime) -> list[Expected]:
+        found = [replace(each, at=at, wall=wall) for each in made]
+        for each in found:
+            for channel, required in self._recipients(each).items():
+                self._put(channel, Item(each, required))
+            self.counts[f"{each.kind} {each.reason}"] += 1
+        return found
+
+    def _put(self, channel: str, item: Item) -> None:
+        expected = item.expected
+        older = self._latest[channel].get(expected.key)
+        if older is not None and older.state == "pending":
+            older.state = "superseded"
+            self.counts["superseded"] += 1
+        self._latest[channel][expected.key] = item
+        self._items[channel][(*expected.key[:2], expected.span, expected.number)] = item
+        if expected.kind == "firing":
+            self._firing[(channel, expected.key)].append(item)
+
+    def _recipients(self, expected: Expected) -> dict[str, bool]:
+        """The channels that must (True) or may (False) get the notice."""
+        channels = self.spec.channels
+        pagers = {name for name in channels if name.startswith("pager")}
+        if expected.kind == "resolved":
+            told = {c: sure for c in channels if (sure := self._told(c, expected.key)) is not None}
+            return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in pagers}
+        rule = self.spec.rule(expected.key[0])
+        named = set(rule.notify) if rule is not None else set()
+        for route in self.spec.routes:
+            right_severity = route.severity in ("", expected.severity)
+            if right_severity and route.workspace in ("", dict(expected.key[1]).get("workspace", "-")):
+                named |= set(route.notify)
+        named = named or set(channels)
+        return dict.fromkeys(sorted(named - pagers if expected.kind == "info" else named), True)
+
+    def _told(self, channel: str, key: Key) -> bool | None:
+        """Whether the channel was, or is about to be, told that it began; None: never. False: nobody can be sure."""
+        items = self._firing.get((channel, key))
+        if not items:
+            return None
+        return any(item.delivery or item.state == "pending" for item in items)
+
+    # --- what the channels saw -----------------------------------------------------------------
+
+    def offered(self, channel: str, message: Message, at: datetime, wall: datetime) -> None:
+        """A message is on its way to a channel, whatever becomes of it."""
+        parcel = self._parcels[(channel, message.id)]
+        parcel.attempts += 1
+        self._check(channel in self.spec.channels, f"{channel} is not in the rules file any more")
+        for alert in _alerts(message):
+            if alert["rule"]["id"] == _REPORT:
+                self._check_report(channel, alert)
+                parcel.about_reports = True
+                continue
+            item = self._item(channel, alert)
+            self._check_place(channel, message.id, item)
+            self._check_words(alert, item.expected)
+            parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
+
+    def answered(self, channel: str, message: Message, outcome: Outcome, *, taken: bool) -> None:
+        """What the channel did with the message, and what it said it did."""
+        parcel = self._parcels[(channel, message.id)]
+        if taken:
+            self._take(channel, message, parcel)
+            if outcome is Outcome.DELIVERED:
+                self._unconfirmed = parcel
+            else:
+                parcel.lost_answers += 1
+        parcel.rejected += outcome is Outcome.REJECTED
+        parcel.broken += outcome in _BROKEN
+        if outcome in _BROKEN and not parcel.about_reports:
+            self._complaining.append(parcel)
+
+    def taken_then_crashed(self, channel: str, message: Message) -> None:
+        """The channel took the message, and the process died before it could know."""
+        parcel = self._parcels[(channel, message.id)]
+        self._take(channel, message, parcel)
+        self._unconfirmed = parcel
+
+    def _take(self, channel: str, message: Message, parcel: Parcel) -> None:
+        parcel.accepted += 1
+        self.counts["messages"] += 1
+        if parcel.accepted > 1:
+            self.counts["repeated after a lost answer"] += 1
+            self._check(
+                parcel.accepted <= 1 + parcel.lost_answers,
+                f"{message.id} was sent to {channel} {parcel.accepted} times, and only {parcel.lost_answers} answers "
+                f"were lost: {message.title}",
+            )
+        for alert in _alerts(message):
+            if alert["rule"]["id"] == _REPORT:
+                delivery, _, state = alert["scope"]["dimensions"][0]["id"].partition("/")
+                self._reported[delivery].add(state)
+            else:
+                item = self._item(channel, alert)
+                item.state = "received"
+                self._newest[(channel, item.expected.key)] = item.expected.number
+
+    def _item(self, channel: str, alert: Mapping[str, Any]) -> Item:
+        name, number, span = alert["rule"]["id"], alert["sequence"], _span(alert)
+        scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
+        place = (name, scope, span, number)
+        item = self._items[channel].get(place)
+        if item is not None:
+            return item
+        what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
+        elsewhere = [other for other, items in self._items.items() if place in items]
+        meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
+        raise BrokenPromiseError(f"{channel} was sent {meant}: {what}")
+
+    def _check_place(self, channel: str, delivery: str, item: Item) -> None:
+        expected = item.expected
+        what = f"{expected.key} #{expected.number} on {channel}"
+        self._check(item.state != "superseded", f"{what} was sent after it had been superseded")
+        self._check(item.delivery in ("", delivery), f"{what} came under two delivery ids")
+        newest = self._newest.get((channel, expected.key), 0)
+        self._check(expected.number >= newest, f"{what} came after #{newest}")
+        item.delivery = delivery
+        if not channel.startswith("pager"):
+            known = self._chat.setdefault((channel, expected.evaluation), delivery)
+            blind = expected.key[0].startswith("budgetd:")
+            self._check(blind or known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}")
+
+    def _check_words(self, alert: Mapping[str, Any], expected: Expected) -> None:
+        place = (expected.key, expected.number)
+        ids = (alert["notice"], alert["incident"])
+        self._check(self._ids.setdefault(place, ids) == ids, f"{place} changed its id: {self._ids[place]}, {ids}")
+        self._check(self._owners.setdefault(ids[0], place) == place, f"{ids[0]} names two notices")
+        self._check(self._owners.setdefault(ids[1], expected.key) == expected.key, f"{ids[1]} names two incidents")
+        said = {"kind": alert["state"], "reason": alert["reason"]}
+        due = {"kind": expected.kind, "reason": expected.reason}
+        if expected.severity is not None:
+            said["severity"], due["severity"] = alert["severity"], expected.severity
+        if expected.step is not None:
+            said["step"], due["step"] = _percent(alert["step"]["reached"]), expected.step
+            said["skipped"] = tuple(map(_percent, alert["step"]["skipped"]))
+            due["skipped"] = expected.skipped
+        if expected.spent is not None:
+            said |= {"spent": alert["money"]["spent"], "budget": alert["money"]["budget"]}
+            due |= {"spent": expected.spent, "budget": expected.budget}
+        self._check(said == due, f"{place} says {said}, and should say {due}")
+        for part in alert["contributors"]:
+            where = (part["model"] or "", part["token_type"] or "")
+            self._check(
+                expected.parts.get(where) == part["amount"],
+                f"{place}: {where} is said to be {part['amount']}, and is {expected.parts.get(where)}",
+            )
+
+    def _check_report(self, channel: str, alert: Mapping[str, Any]) -> None:
+        about, name = alert["scope"]["dimensions"][0]["id"], alert["scope"]["dimensions"][0]["name"]
+        delivery, _, state = about.partition("/")
+        self._check(channel != name, f"{channel} was sent a complaint about itself")
+        parcel = self._parcels.get((name, delivery))
+        given_up = state == "given_up"
+        if parcel is None:
+            self._check(name not in self.spec.channels, f"{about}: was never tried on {name}, which exists")
+            return
+        spent = parcel.oldest >= GIVE_UP - timedelta(hours=1) or parcel.rejected >= 3
+        removed = name not in self.spec.channels
+        fair = spent or removed or parcel.about_reports if given_up else parcel.broken > 0
+        self._check(fair, f"{about} on {name} is reported, and had {parcel}")
+
+    # --- what must hold all the time -----------------------------------------------------------
+
+    def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime) -> None:
+        """What is due on a channel that has taken messages for long, has arrived."""
+        for item in self._pending(channel):
+            parcel = self._parcels[(channel, item.delivery)]
+            if parcel.rejected >= 3 or parcel.oldest >= GIVE_UP - timedelta(hours=1):
+                continue  # given up, perhaps: whether that was reported is looked at in the end
+            since = max(taking_since, item.expected.at)
+            lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
+            self._check(at - since < PROMPT, lost)
+
+    def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
+        """Every fault is over for days: nothing is left but what was given up, and that was reported."""
+        for channel in list(self._items):
+            for item in self._pending(channel):
+                if channel in taking and not taking[channel] and wall - item.expected.wall < GIVE_UP + timedelta(hours=4):
+                    continue
+                states = self._reported.get(item.delivery, set())
+                reported = "given_up" in states or (not item.delivery and channel not in taking)
+                self._check(reported, f"lost on {channel}: {_told(item)}")
+                self.counts["given up and reported"] += 1
+        for (channel, delivery), parcel in self._parcels.items():
+            self._check(
+                not parcel.must_report or delivery in self._reported,
+                f"{channel} refused {delivery} for good, and nobody was told",
+            )
+
+    def _pending(self, channel: str) -> list[Item]:
+        return [item for item in self._latest[channel].values() if item.state == "pending" and item.required]
+
+    def _check(self, holds: bool, complaint: str) -> None:
+        if not holds:
+            raise BrokenPromiseError(complaint)
+
+
+def _alerts(message: Message) -> list[dict[str, Any]]:
+    data = message.data["data"]
+    if "alerts" in data and data["omitted"]:
+        raise BrokenPromiseError("the simulated world is too small for alerts to be left out")
+    return list(data.get("alerts", [data]))
+
+
+def _span(alert: Mapping[str, Any]) -> object:
+    if alert["rule"]["id"].startswith("budgetd:"):
+        return alert["period"]["start"]
+    return tuple(date.fromisoformat(alert["period"][name][:10]) for name in ("start", "end"))
+
+
+def _percent(share: str) -> int:
+    whole, _, part = share.partition(".")
+    return int(whole) * 100 + int(part.ljust(2, "0"))
+
+
+def _told(item: Item) -> str:
+    each = item.expected
+    return f"{each.key} #{each.number} {each.kind} {each.reason} step {each.step} of {each.at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,51 @@
+"""When not seeing must be said, by a naive reading of the promises: a warning once, critical once, recovered once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from budgetd.model import Failure
+from tests.simulation.promises import Expected
+
+_SCOPE = (("source", "cost_report"),)
+
+
+class Sight:
+    """The naive judge's memory of the polls that failed in a row."""
+
+    def __init__(self) -> None:
+        self.since: datetime | None = None
+        self.failures = 0
+        self.announced: str | None = None
+        self.said = 0
+
+    def not_seen(self, failure: Failure, wall: datetime, evaluation: int) -> list[Expected]:
+        """After a failed poll that was kept."""
+        self.since = self.since or wall
+        self.failures += 1
+        lasting = wall - self.since
+        if self.failures >= 6 and lasting >= timedelta(hours=2):
+            severity = "critical"
+        elif failure in (Failure.REFUSED, Failure.REJECTED) or (
+            self.failures >= 3 and lasting >= timedelta(minutes=15)
+        ):
+            severity = "warning"
+        else:
+            return []
+        if self.announced in ("critical", severity):
+            return []
+        self.announced = severity
+        reason = "refused" if failure is Failure.REFUSED else "blind"
+        return [self._notice("firing", reason, severity, evaluation)]
+
+    def seen(self, evaluation: int) -> list[Expected]:
+        """After a good poll that was kept."""
+        made = [self._notice("resolved", "recovered", None, evaluation)] if self.announced is not None else []
+        self.__init__()  # type: ignore[misc]
+        return made
+
+    def _notice(self, kind: str, reason: str, severity: str | None, evaluation: int) -> Expected:
+        assert self.since is not None
+        self.said += 1
+        start = f"{self.since:%Y-%m-%dT%H:%M:%SZ}"
+        return Expected(("budgetd:blind", _SCOPE, start), self.said, kind, reason, start, severity, evaluation=evaluation)

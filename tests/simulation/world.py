@@ -1,0 +1,345 @@
+"""One simulated history: the daemon's own parts, a world that fails around them, and the oracle that watches."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from budgetd import daemon
+from budgetd.daemon import Inbox
+from budgetd.delivery import InThisThread
+from budgetd.evaluation import Evaluator
+from budgetd.message import Flavour
+from budgetd.outbox import Outbox
+from budgetd.period import midnight
+from budgetd.reader import Reader
+from budgetd.rulebook import Rulebook, parse
+from budgetd.sources import Source
+from budgetd.sources.account import AdminAccount
+from budgetd.sources.cost_report import CostReport
+from budgetd.store import Store
+from budgetd.stores.sqlite import SqliteStore, open_store
+from tests.simulation import rulefiles
+from tests.simulation.api import FAULTS, SimulatedApi
+from tests.simulation.channels import MOODS, Clocks, Service
+from tests.simulation.company import found
+from tests.simulation.crashes import Crash, Crashes, database_kind
+from tests.simulation.oracle import BrokenPromiseError, Oracle
+from tests.simulation.promises import Expected
+
+# Beginnings before month ends, year ends and the leap day of 2028.
+STARTS = (date(2027, 12, 10), date(2028, 2, 3), date(2026, 11, 20), date(2028, 1, 25), date(2027, 3, 25), date(2028, 8, 1))
+_STEPS = (1, 1, 2, 3, 6, 6, 12, 24)
+_CALM = timedelta(days=5)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the daemon is made of; a mutant replaces one of them."""
+
+    evaluator: type[Evaluator] = Evaluator
+    outbox: type[Outbox] = Outbox
+    source: Callable[[SimulatedApi], Source] = CostReport
+    store: Callable[[SqliteStore], Store] = lambda store: store
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How hard the world is. `only_crash`: die at that one point instead of by chance."""
+
+    seed: int
+    days: int
+    crash_likelihood: float = 0.01
+    only_crash: int | None = None
+    faults: bool = True
+    longest_step: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened: counts of everything that matters, and the digest of the whole trace."""
+
+    days: int
+    counts: Counter[str]
+    points: int
+    digest: str
+
+
+class SimulationError(AssertionError):
+    """A promise was broken: the seed, the virtual moment, what it was, and the last things that happened."""
+
+
+@dataclass
+class World:
+    """A history in the making. `run()` once."""
+
+    plan: Plan
+    parts: Parts = field(default_factory=Parts)
+
+    def __post_init__(self) -> None:
+        seed = self.plan.seed
+        self.chance = random.Random(f"{seed}/world")
+        self.start = midnight(STARTS[seed % len(STARTS)]) + timedelta(hours=self.chance.randrange(24))
+        self.end = self.start + timedelta(days=self.plan.days)
+        self.clocks = Clocks(self.start)
+        self.company = found(seed, self.start.date())
+        self.spec = rulefiles.first_file(self.company, random.Random(f"{seed}/rules"))
+        self.counts: Counter[str] = Counter()
+        self.oracle = Oracle(self.spec)
+        self.crashes = Crashes(random.Random(f"{seed}/crashes"), self.plan.crash_likelihood, self.plan.only_crash)
+        self.api = SimulatedApi(self.company, random.Random(f"{seed}/api"), self.start, glitches=self.plan.faults)
+        self.services = {
+            name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
+            for name in rulefiles.CHANNELS
+        }
+        self._awaiting: Callable[[], list[Expected]] | None = None
+        self._trace: deque[str] = deque(maxlen=25)
+        self._digest = hashlib.blake2b(digest_size=8)
+        self._skew_ends = self.start
+        self._outage_ends = self.start
+        self._moods_end = dict.fromkeys(self.services, self.start)
+        self._backed_up = self.start
+        self._restarts = 0
+
+    def run(self) -> History:
+        """Live through it all. Raises SimulationError."""
+        with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+            self._folder = Path(folder)
+            try:
+                self._survive(self._boot)
+                while self.clocks.true < self.end:
+                    self._step()
+                self._calm_down()
+            except BrokenPromiseError as broken:
+                raise SimulationError(self._story(broken)) from None
+            finally:
+                self._store.close()
+        self.counts.update(self.oracle.counts)
+        self.counts.update(self.crashes.happened)
+        self.counts.update(self.api.met)
+        self.counts["crashes"] = sum(self.crashes.happened.values())
+        self.counts["days restated"] = self.oracle.promises.restated
+        return History(self.plan.days, self.counts, self.crashes.points, self._digest.hexdigest())
+
+    # --- the process ---------------------------------------------------------------------------
+
+    def _boot(self) -> None:
+        """A process starts: whatever is not in the database is gone."""
+        self._database = self._folder / f"life-{self._restarts}" / "budgetd.db"
+        kind = database_kind(self.crashes, self._committed)
+        self._store = open_store(self._database, self.clocks.wall, kind=kind)
+        store = self.parts.store(self._store)
+        rulebook = parse(self.spec.text(), "rules.yaml", environment={})
+        self._inbox: Inbox = Inbox()
+        self._evaluator = self.parts.evaluator(store, rulebook)
+        lanes = InThisThread(self._senders(rulebook), self._inbox.put)
+        jitter = random.Random(f"{self.plan.seed}/jitter/{self._restarts}")
+        self._outbox = self.parts.outbox(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
+        self._reader = Reader(self.parts.source(self.api), AdminAccount(self.api), store.recall().organisation)
+        store.interrupted(self.clocks.wall)
+
+    def _senders(self, rulebook: Rulebook) -> Mapping[str, Service]:
+        return {name: self.services[name] for name in rulebook.channels}
+
+    def _flavours(self, rulebook: Rulebook) -> Mapping[str, Flavour]:
+        return dict.fromkeys(rulebook.channels, Flavour.TEXT)
+
+    def _survive(self, act: Callable[[], None]) -> None:
+        """Do it; when the process dies on the way, start another one from what is on the disk, and poll at once."""
+        while True:
+            try:
+                act()
+                self.oracle.pass_ended()
+                return
+            except Crash as crash:
+                self._note(f"CRASH {crash}")
+                self._bury()
+                act = self._reborn
+
+    def _reborn(self) -> None:
+        self._boot()
+        self._poll()
+
+    def _bury(self) -> None:
+        """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
+        self._awaiting = None
+        self.oracle.crashed()
+        left = self._folder / f"life-{self._restarts + 1}"
+        shutil.copytree(self._database.parent, left, ignore=shutil.ignore_patterns("*-shm"))
+        self._store.close()
+        shutil.rmtree(self._database.parent)
+        self._restarts += 1
+        image = left / "image"
+        image.mkdir()
+        for file in left.glob("budgetd.db*"):
+            if not file.name.endswith(".lock"):
+                shutil.copy(file, image)
+        connection = sqlite3.connect(image / "budgetd.db")
+        verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+        connection.close()
+        shutil.rmtree(image)
+        if verdict != "ok":
+            raise BrokenPromiseError(f"the database is damaged after a crash: {verdict}")
+
+    def _restart(self) -> None:
+        """A clean stop and start: nothing may be said because of it."""
+        self.counts["clean restarts"] += 1
+        self._note("restart")
+        self._store.close()
+        self._boot()
+        self._poll()
+
+    def _committed(self) -> None:
+        self.oracle.confirmed()
+        if self._awaiting is not None:
+            kept, self._awaiting = self._awaiting, None
+            for each in kept():
+                self._note(f"due: {each.key} #{each.number} {each.kind} {each.reason} {each.step} {each.spent}")
+
+    # --- what goes on --------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Some hours: things change, what is due is sent meanwhile, and then a poll."""
+        target = self.clocks.true + timedelta(hours=min(self.chance.choice(_STEPS), self.plan.longest_step))
+        if self.plan.faults:
+            self._change_moods()
+            self._change_outage()
+            self._move_clock()
+        self._edit_perhaps()
+        for _ in range(self.chance.randrange(5)):
+            due = self._store.next_due()
+            wait = max(due - self.clocks.wall, timedelta(seconds=1)) if due is not None else timedelta.max
+            if self.clocks.true + min(wait, _CALM) >= target:
+                break
+            self._advance(self.clocks.true + wait)
+            self._survive(self._deliver)
+        self._advance(target)
+        self._survive(self._restart if self.chance.random() < 0.03 else self._poll)
+        self._keep_up()
+        for service in self.services.values():
+            if service.name in self.spec.channels and service.mood is None:
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+
+    def _advance(self, to: datetime) -> None:
+        self.clocks.true = self.api.now = to.replace(microsecond=0)
+
+    def _poll(self) -> None:
+        self.api.begin_poll()
+        at, wall = self.clocks.true, self.clocks.wall
+        self._awaiting = lambda: self.oracle.kept_poll(self.api.served(), at, wall)
+        ticked = daemon.tick(self._reader, self._evaluator, self._outbox, self._inbox, wall)
+        if self._awaiting is not None:
+            raise BrokenPromiseError("the outcome of a poll was not kept")
+        what = ticked.observation.error or "read"
+        self._note(f"poll: {what}; {ticked.delivered} sent, {ticked.undelivered} not")
+
+    def _deliver(self) -> None:
+        delivered, undelivered = daemon.deliver(self._outbox, self._inbox, self.clocks.wall)
+        self._note(f"delivery: {delivered} sent, {undelivered} not")
+
+    def _edit_perhaps(self) -> None:
+        if self.chance.random() < 0.03:
+            kind, self.spec = rulefiles.edited(self.spec, self.company, self.chance)
+            self.counts[f"edit: {kind}"] += 1
+            self.counts["edits"] += 1
+            self._note(f"edit: {kind}")
+            self._survive(self._reload)
+
+    def _reload(self) -> None:
+        rulebook = parse(self.spec.text(), "rules.yaml", environment={})
+        self.oracle.use(self.spec)
+        at, wall = self.clocks.true, self.clocks.wall
+        self._awaiting = lambda: self.oracle.kept_edit(at, wall)
+        self._evaluator.reload(rulebook, wall)
+        self._outbox.use(self._senders(rulebook), self._flavours(rulebook))
+        self._deliver()
+
+    def _keep_up(self) -> None:
+        if self.clocks.true - self._backed_up > timedelta(days=20):
+            self._backed_up = self.clocks.true
+            self._survive(lambda: self._store.prune(self.clocks.wall))
+
+    # --- what goes wrong -----------------------------------------------------------------------
+
+    def _change_moods(self) -> None:
+        for name, service in self.services.items():
+            if self.clocks.true < self._moods_end[name]:
+                continue
+            service.change(None)
+            if self.chance.random() < 0.04:
+                moods = MOODS if name != "audit" else (*MOODS, "gone")
+                service.change(self.chance.choice(moods))
+                hours = self.chance.choice((1, 3, 8, 30, 100))
+                self._moods_end[name] = self.clocks.true + timedelta(hours=hours)
+                self.counts[f"mood: {service.mood}"] += 1
+                self._note(f"{name} is {service.mood} for {hours} h")
+
+    def _change_outage(self) -> None:
+        if self.clocks.true < self._outage_ends:
+            return
+        self.api.outage = None
+        if self.chance.random() < 0.02:
+            self.api.outage = self.chance.choice(FAULTS)
+            self._outage_ends = self.clocks.true + timedelta(hours=self.chance.choice((1, 3, 12, 40)))
+            self.counts["outages"] += 1
+            self._note(f"the API answers with: {self.api.outage}")
+
+    def _move_clock(self) -> None:
+        if self.clocks.true < self._skew_ends:
+            return
+        skew = timedelta(0)
+        if self.chance.random() < 0.006:
+            skew = self.chance.choice((timedelta(days=-2), timedelta(days=40), timedelta(seconds=-30)))
+            self._skew_ends = self.clocks.true + timedelta(hours=self.chance.choice((1, 6, 30)))
+            self.counts["clock jumps"] += 1
+        if skew != self.clocks.skew:
+            self._note(f"the wall clock is wrong by {skew}")
+            self.clocks.skew = skew
+            for service in self.services.values():
+                service.clock_moved()
+
+    def _calm_down(self) -> None:
+        """Every fault ends, and some days pass: whatever was decided must arrive now."""
+        self.crashes.armed = self.api.glitches = False
+        self.api.outage = None
+        self.clocks.skew = timedelta(0)
+        for service in self.services.values():
+            service.change(None)
+            service.clock_moved()
+        until = self.clocks.true + _CALM
+        while self.clocks.true < until:
+            self._advance(self.clocks.true + timedelta(hours=2))
+            self._survive(self._poll)
+        for service in self.services.values():
+            if service.name in self.spec.channels and service.mood is None:
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+        taking = {name: self.services[name].mood is None for name in self.spec.channels}
+        self.oracle.at_the_end(taking, self.clocks.wall)
+
+    # --- telling -------------------------------------------------------------------------------
+
+    def _note(self, what: str) -> None:
+        line = f"{self.clocks.true:%Y-%m-%d %H:%M} {what}"
+        self._digest.update(line.encode())
+        self._trace.append(line)
+
+    def _story(self, broken: BrokenPromiseError) -> str:
+        day = (self.clocks.true - self.start).days
+        lines = [f"seed {self.plan.seed}, day {day}: {broken}", "what happened last:", *self._trace]
+        return "\n  ".join(lines)
+
+
+def live(seed: int, days: int, parts: Parts | None = None, **plan: object) -> History:
+    """One history. Raises SimulationError."""
+    return World(Plan(seed, days, **plan), parts or Parts()).run()  # type: ignore[arg-type]
+
+
+__all__ = ["UTC", "History", "Parts", "Plan", "SimulationError", "World", "live"]
