@@ -45,6 +45,9 @@ STORE_RETRY = 15.0
 STORE_PAUSE = 1.0
 SHORTEST_NAP = 0.01
 
+# Seconds that our clock may differ from the service's.
+MOST_SKEW = 120.0
+
 EXIT_DONE, EXIT_FAILED, EXIT_STATE = 0, 1, 75
 
 Result = TypeVar("Result")
@@ -298,6 +301,8 @@ class Daemon:
             log.warning("poll failed (%s): %s", observation.error.failure.value, observation.error.message)
         elif changes.through is not None:
             self.status = f"data through {changes.through:%d %b %H:%M} UTC"
+        if observation.skew is not None and abs(observation.skew) > MOST_SKEW:
+            log.warning("this machine's clock is %.0f s off the service's: periods end by it", -observation.skew)
         for remark in observation.report.remarks if observation.report is not None else ():
             log.warning("%s: %s", observation.source, remark)
         for notice in changes.notices:

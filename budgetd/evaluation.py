@@ -36,13 +36,17 @@ from budgetd.store import Memory, StateReader, Store
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a poll brought: a report, or the error that took its place. Names are None when they were not read."""
+    """What a poll brought: a report, or the error that took its place. Names are None when they were not read.
+
+    `skew`: the seconds by which the service's clock is ahead of ours, when it said.
+    """
 
     source: str
     report: Report | None = None
     error: SourceError | None = None
     organisation: Organisation | None = None
     workspaces: tuple[Workspace, ...] | None = None
+    skew: float | None = None
 
 
 class Judge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 from budgetd.evaluation import Observation
@@ -16,10 +17,18 @@ class Reader:
     """Reads a source and the account's names. It decides nothing, and keeps nothing that must survive.
 
     `pinned` is the organisation that the state belongs to: a key of another one is refused, never mixed in.
+    `skew` tells by how many seconds the service's clock was ahead of ours at its last answer.
     """
 
-    def __init__(self, source: Source, account: Account, pinned: Organisation | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        account: Account,
+        pinned: Organisation | None,
+        skew: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self.source = source
+        self._skew = skew
         self._account = account
         self._pinned = pinned
         self._organisation: Organisation | None = None
@@ -38,7 +47,7 @@ class Reader:
         except SourceError as error:
             return Observation(self.source.name, None, error, self._organisation, workspaces)
         self._asked_since = since or self._asked_since
-        return Observation(self.source.name, report, None, self._organisation, workspaces)
+        return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew())
 
     def _history(self, since: date | None) -> date | None:
         """A day that was asked for and not served does not exist: it is not asked for at every poll."""

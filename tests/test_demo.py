@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, capsys: pyt
 def test_the_story_is_polled_four_times_a_day_for_35_days() -> None:
     polls = list(story.polls())
     assert len(polls) == 35 * 4
-    assert {later - earlier for earlier, later in zip(polls, polls[1:], strict=False)} == {timedelta(hours=6)}
+    assert {later - earlier for earlier, later in pairwise(polls)} == {timedelta(hours=6)}
     assert polls[-1] == midnight(story.FIRST_DAY + 35 * DAY)
 
 
@@ -231,8 +232,8 @@ def test_a_message_is_doubled_by_its_id_or_by_what_it_tells(
     messages: list[tuple[str, str, dict[str, Any]]], doubled: int
 ) -> None:
     arrivals = Arrivals()
-    for channel, id, data in messages:
-        arrivals.add(channel, id, data)
+    for channel, known_by, data in messages:
+        arrivals.add(channel, known_by, data)
     assert arrivals.doubled() == doubled
 
 

@@ -187,8 +187,8 @@ def _heading(text: str, screen: Terminal) -> Iterator[str]:
 
 def _welcome(screen: Terminal) -> Iterator[str]:
     text = (
-        f"{story.DAYS} days at Example Company on a fast clock: a simulated Admin API; the rest is budgetd as it is. "
-        "No key, no network."
+        f"{story.DAYS} days at Example Company, on a fast clock and against a simulated Admin API. "
+        "All else is budgetd as it runs. No key, no network."
     )
     yield from screen.wrapped(text, 0)
     yield from _heading("What happens", screen)

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = arguments.channel
     if wanted is not None and wanted not in rulebook.channels:
         hint = did_you_mean(wanted, rulebook.channels)
-        wiring.complain(ValueError(f"the rules file has no channel {wanted!r}{hint}"))
+        wiring.complain(f"the rules file has no channel {wanted!r}{hint}")
         return EXIT_USAGE
     equipment = wiring.equip(rulebook)
     senders = {name: sender for name, sender in equipment.senders.items() if wanted in (None, name)}

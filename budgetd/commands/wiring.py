@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from budgetd.channels.apprise import AppriseSender
+from budgetd.channels.explain import explain_elsewhere
 from budgetd.daemon import Equipment
+from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator
 from budgetd.http import Api, ping
 from budgetd.model import Failure, Label, Organisation, Reason, Severity, SourceError
@@ -38,11 +40,14 @@ def settings_or_error() -> Settings:
 
 
 def rules(settings: Settings) -> Rulebook:
-    """The rules that the settings name. Raises RulebookError.
-
-    Whether Apprise understands each channel's URL is left to `budgetd check`: asking costs 250 ms and 17 MB.
-    """
-    return load(settings.rules, environment=os.environ, betas=settings.api_betas)
+    """The rules that the settings name, their channels' URLs included. Raises RulebookError."""
+    environment = with_dotenv(os.environ, Path.cwd())
+    rulebook = load(settings.rules, environment=environment, betas=settings.api_betas)
+    wrong = explain_elsewhere(channel.url for channel in rulebook.channels.values())
+    if wrong:
+        # Read again, so that the mistakes come with their places.
+        load(settings.rules, environment=environment, explain=wrong.get)
+    return rulebook
 
 
 def rules_or_error(settings: Settings) -> Rulebook:
@@ -88,7 +93,7 @@ def connected(settings: Settings, pinned: Organisation | None) -> Iterator[Reade
     except (SettingsError, ValueError) as error:
         raise ConfigurationError(str(error)) from None
     try:
-        yield Reader(CostReport(api), AdminAccount(api), pinned)
+        yield Reader(CostReport(api), AdminAccount(api), pinned, lambda: api.last_skew)
     finally:
         api.close()
 

@@ -133,11 +133,13 @@ class CostReport:
         reading = self._walk(asked, query, deadline, memory)
         try:
             report = _report(self.name, asked, reading, self._new_remarks(reading))
-            if self._through is not None and report.through < self._through:
+            # A clock that was set back asks for less, and gets less.
+            if self._through is not None and report.through < min(self._through, midnight(asked.today)):
                 raise ValueError(f"it ends on {report.end}, and once went on to {self._through.date()}")
         except ValueError as error:
             raise _unreadable(str(error)) from None
-        self._query, self._memory, self._through = query, reading.seen, report.through
+        self._query, self._memory = query, reading.seen
+        self._through = max(report.through, self._through or report.through)
         self._remarked.update(report.remarks)
         return report
 

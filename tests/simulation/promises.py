@@ -74,7 +74,6 @@ class Promises:
         self.stories: dict[Key, Story] = {}
         self.born: dict[str, date] = {}
         self.stakes: dict[str, tuple[object, ...]] = {}
-        self.evaluations = 0
         self.restated = 0
         self._sums: dict[tuple[date, str, tuple[str, ...]], dict[Scope, int]] = {}
         self._made: list[Expected] = []
@@ -98,7 +97,6 @@ class Promises:
         return self._evaluate(spec, set(), polled=False)
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
-        self.evaluations += 1
         self._made = []
         heard: set[Key] = set()
         if self.days:
@@ -239,7 +237,6 @@ class Promises:
                 spent=cents(Fraction(found.amount)) if found is not None else None,
                 budget=cents(found.limit) if found is not None else None,
                 parts=parts or {},
-                evaluation=self.evaluations,
             )
         )
 

@@ -19,7 +19,7 @@ class Sight:
         self.announced: str | None = None
         self.said = 0
 
-    def not_seen(self, failure: Failure, wall: datetime, evaluation: int) -> list[Expected]:
+    def not_seen(self, failure: Failure, wall: datetime) -> list[Expected]:
         """After a failed poll that was kept."""
         self.since = self.since or wall
         self.failures += 1
@@ -36,16 +36,16 @@ class Sight:
             return []
         self.announced = severity
         reason = "refused" if failure is Failure.REFUSED else "blind"
-        return [self._notice("firing", reason, severity, evaluation)]
+        return [self._notice("firing", reason, severity)]
 
-    def seen(self, evaluation: int) -> list[Expected]:
+    def seen(self) -> list[Expected]:
         """After a good poll that was kept."""
-        made = [self._notice("resolved", "recovered", None, evaluation)] if self.announced is not None else []
+        made = [self._notice("resolved", "recovered", None)] if self.announced is not None else []
         self.__init__()  # type: ignore[misc]
         return made
 
-    def _notice(self, kind: str, reason: str, severity: str | None, evaluation: int) -> Expected:
+    def _notice(self, kind: str, reason: str, severity: str | None) -> Expected:
         assert self.since is not None
         self.said += 1
         start = f"{self.since:%Y-%m-%dT%H:%M:%SZ}"
-        return Expected(("budgetd:blind", _SCOPE, start), self.said, kind, reason, start, severity, evaluation=evaluation)
+        return Expected(("budgetd:blind", _SCOPE, start), self.said, kind, reason, start, severity)

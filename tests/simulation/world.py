@@ -15,7 +15,7 @@ from pathlib import Path
 
 from budgetd import daemon
 from budgetd.daemon import Inbox
-from budgetd.delivery import InThisThread
+from budgetd.delivery import Answer, InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour
 from budgetd.outbox import Outbox
@@ -100,6 +100,7 @@ class World:
             name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
             for name in rulefiles.CHANNELS
         }
+        self.settling: tuple[str, str] | None = None
         self._awaiting: Callable[[], list[Expected]] | None = None
         self._trace: deque[str] = deque(maxlen=25)
         self._digest = hashlib.blake2b(digest_size=8)
@@ -142,7 +143,7 @@ class World:
         self._evaluator = self.parts.evaluator(store, rulebook)
         lanes = InThisThread(self._senders(rulebook), self._inbox.put)
         jitter = random.Random(f"{self.plan.seed}/jitter/{self._restarts}")
-        self._outbox = self.parts.outbox(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
+        self._outbox = _watched(self.parts.outbox, self)(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
         self._reader = Reader(self.parts.source(self.api), AdminAccount(self.api), store.recall().organisation)
         store.interrupted(self.clocks.wall)
 
@@ -170,7 +171,7 @@ class World:
 
     def _bury(self) -> None:
         """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
-        self._awaiting = None
+        self._awaiting = self.settling = None
         self.oracle.crashed()
         left = self._folder / f"life-{self._restarts + 1}"
         shutil.copytree(self._database.parent, left, ignore=shutil.ignore_patterns("*-shm"))
@@ -198,7 +199,8 @@ class World:
         self._poll()
 
     def _committed(self) -> None:
-        self.oracle.confirmed()
+        if self.settling is not None:
+            self.oracle.confirmed(*self.settling)
         if self._awaiting is not None:
             kept, self._awaiting = self._awaiting, None
             for each in kept():
@@ -335,6 +337,19 @@ class World:
         day = (self.clocks.true - self.start).days
         lines = [f"seed {self.plan.seed}, day {day}: {broken}", "what happened last:", *self._trace]
         return "\n  ".join(lines)
+
+
+def _watched(kind: type[Outbox], world: World) -> type[Outbox]:
+    """The outbox, telling the world which answer it is about to keep."""
+
+    class Watched(kind):  # type: ignore[misc, valid-type]
+        def settle(self, answer: Answer, now: datetime) -> bool:
+            world.settling = (answer.channel, answer.delivery)
+            kept: bool = super().settle(answer, now)
+            world.settling = None
+            return kept
+
+    return Watched
 
 
 def live(seed: int, days: int, parts: Parts | None = None, **plan: object) -> History:
