@@ -11,7 +11,7 @@ _BY_DETAIL = {
     r"resolve|gaierror|name or service not known|getaddrinfo": (
         "The host's name cannot be resolved: look for a typing error in the channel's URL, and at this machine's DNS."
     ),
-    r"certificate|sslerror|\bssl\b": (
+    r"certificate|sslcert|sslerror|\bssl\b": (
         "The encrypted connection failed: check the host's certificate, the port, and this machine's clock."
     ),
     r"no encrypted connection|starttls": (

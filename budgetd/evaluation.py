@@ -78,10 +78,11 @@ class Judge:
         verdict, states = Verdict(), tuple[RuleState, ...]()
         judged = edited or observation.report is not None
         if judged:
-            situation = self._situation(naming, spend, memory, polled=observation.report is not None)
-            findings = evaluate(self.rulebook.rules, spend, memory.rules, memory.incidents.values(), changed)
+            known = self._known_rules(memory)
+            situation = self._situation(naming, spend, known, polled=observation.report is not None)
+            findings = evaluate(self.rulebook.rules, spend, known, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
-            states = self._rule_states(spend, memory)
+            states = self._rule_states(spend, known)
         sight = self._look(observation, memory, now)
         made = self._notices(verdict, spend, naming, observation.report, now)
         incidents = list(verdict.incidents)
@@ -129,7 +130,12 @@ class Judge:
                 self._spend.through = memory.through
         return self._spend
 
-    def _situation(self, naming: Naming, spend: Spend, memory: Memory, *, polled: bool) -> Situation:
+    def _known_rules(self, memory: Memory) -> dict[str, RuleState]:
+        """The rules that were evaluated before, as they are now; one that looks at something else is a new rule."""
+        before = ((rule, memory.rules.get(rule.id)) for rule in self.rulebook.rules)
+        return {rule.id: state for rule, state in before if state is not None and state.shape == rule.shape}
+
+    def _situation(self, naming: Naming, spend: Spend, known: dict[str, RuleState], *, polled: bool) -> Situation:
         rules = self._rules_by_id()
         current = {name: current_period(rule, spend) for name, rule in rules.items()}
         return Situation(
@@ -137,25 +143,22 @@ class Judge:
             rules=rules,
             names=naming.names,
             current={name: period for name, period in current.items() if period is not None},
-            unseen=frozenset(name for name in rules if name not in memory.rules),
-            edited=frozenset(
-                rule.id
-                for rule in self.rulebook.rules
-                if rule.id in memory.rules and memory.rules[rule.id].stakes != rule.stakes
-            ),
+            unseen=frozenset(name for name in rules if name not in known),
+            edited=frozenset(name for name, state in known.items() if state.stakes != rules[name].stakes),
             polled=polled,
             default_severity=self.rulebook.default_severity,
         )
 
-    def _rule_states(self, spend: Spend, memory: Memory) -> tuple[RuleState, ...]:
+    def _rule_states(self, spend: Spend, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
         """The rules were evaluated, unless there was nothing to evaluate them on. Only those that changed."""
         through = spend.through
         if through is None or spend.latest() is None:
             return ()
         made = []
         for rule in self.rulebook.rules:
-            before = memory.rules.get(rule.id)
-            after = RuleState(rule.id, before.since if before is not None else through, through, rule.stakes)
+            before = known.get(rule.id)
+            since = before.since if before is not None else through
+            after = RuleState(rule.id, since, through, rule.stakes, rule.shape)
             if after != before:
                 made.append(after)
         return tuple(made)

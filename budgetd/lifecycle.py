@@ -214,6 +214,8 @@ def _news(situation: Situation, finding: Finding) -> Event:
 
 def _nothing_new(situation: Situation, incident: Incident, finding: Finding) -> Event:
     """Of an incident that is not resolved, and has reached no step that people do not know of."""
+    if finding.rule in situation.unseen and not finding.reached and finding.complete:
+        return Event.RULE_REMOVED  # the rule that it was of looked at something else
     if finding.rule in situation.edited:
         lowest, highest = min(incident.announced), max(incident.announced)
         if not finding.reached and finding.complete and _eased(incident, finding, lowest):

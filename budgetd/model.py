@@ -397,12 +397,14 @@ class RuleState:
 
     `since`: how far the data reached when it was first evaluated (its baseline); what was over before is not news.
     `through`: how far the data reached at its last evaluation. `stakes`: the figures it was evaluated with.
+    `shape`: what it looked at; a rule that looks at something else is a new one.
     """
 
     rule: str
     since: datetime
     through: datetime
     stakes: str = ""
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class Outbox:
         self._keep(delivery, receipt, Settlement(DeliveryState.GIVEN_UP, escalate=True), now)
 
     def _keep(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
+        # Told before it is settled: a kill between the two tells nobody twice, and in the other order tells nobody.
+        if result.escalate and not _of_undeliverable(delivery):
+            self._escalate(delivery, receipt, result, now)
         self._store.settle(
             delivery.id,
             receipt,
@@ -86,8 +89,6 @@ class Outbox:
             hold_channel_until=result.hold_channel_until,
             face=result.face,
         )
-        if result.escalate and not _of_undeliverable(delivery):
-            self._escalate(delivery, receipt, result, now)
 
     def _escalate(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
         given_up = result.state is DeliveryState.GIVEN_UP

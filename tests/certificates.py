@@ -28,5 +28,6 @@ def certified(
 
 
 def trusted(authority: trustme.CA, folder: Path) -> Path:
+    """The file of that authority's certificate."""
     authority.cert_pem.write_to_path(folder / "ca.pem")
     return folder / "ca.pem"

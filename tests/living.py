@@ -33,11 +33,12 @@ from budgetd.evaluation import Evaluator
 from budgetd.model import Changes
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
+from budgetd.rulebook import load
 from budgetd.settings import Settings
 from budgetd.stores.reading import SqliteReader, open_read_only
 from budgetd.stores.sqlite import SqliteStore, open_store
 from tests.cost_client import KEY
-from tests.cost_pages import NOW, bucket, page, row
+from tests.cost_pages import NOW, TODAY, bucket, page, row
 from tests.faulty_server import Connection, FaultyServer, Request, Script, answer
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ class Bill:
     `faults`: what the cost report answers instead, one for each request; the last one again and again.
     """
 
-    today: date = NOW.date()
+    today: date = TODAY
     rows: defaultdict[date, list[dict[str, object]]] = field(default_factory=lambda: defaultdict(list))
     names: dict[str, str] = field(default_factory=lambda: {"wrkspc_a": "Research", "wrkspc_b": "Support"})
     faults: list[Script] = field(default_factory=list)
@@ -86,7 +87,9 @@ class Bill:
 
     def _workspaces(self, with_default: bool) -> dict[str, object]:
         names = {**self.names, **({"wrkspc_default": "Default"} if with_default else {})}
-        data = [{"id": id, "name": name, "archived_at": None, "tags": {}} for id, name in names.items()]
+        data: list[dict[str, object]] = [
+            {"id": known, "name": name, "archived_at": None, "tags": {}} for known, name in names.items()
+        ]
         return {"data": data, "has_more": False, "first_id": None, "last_id": None}
 
     def _page(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -197,7 +200,7 @@ class MailBox:
         self.mails: list[bytes] = []
         self.answer = "250 2.0.0 Kept"
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 (aiosmtpd's name)
         self.mails.append(envelope.content)
         return self.answer
 
@@ -297,6 +300,8 @@ class Place:
             if name not in ("PATH", "PYTHONPATH"):
                 monkeypatch.setenv(name, value)
         monkeypatch.chdir(self.folder)
+        # The question whether Apprise knows a URL takes a process and half a second; `check` is tested for it.
+        monkeypatch.setattr(wiring, "explain_elsewhere", lambda _urls: {})
 
 
 def here(capfd: pytest.CaptureFixture[str], *words: str) -> Ran:
@@ -342,7 +347,7 @@ class Life:
 
     def reload(self, now: datetime) -> Changes:
         """What SIGHUP does."""
-        rulebook = wiring.rules(self.settings)
+        rulebook = load(self.settings.rules, environment={})
         equipment = wiring.equip(rulebook)
         changes = self.evaluator.reload(rulebook, now)
         self.outbox.use(equipment.senders, equipment.flavours)
@@ -353,7 +358,7 @@ class Life:
 def living(place: Place, now: datetime = NOW) -> Iterator[Life]:
     """A start at that time: nothing is known but what the database holds."""
     settings = Settings.load(place.environment, place.folder)
-    rulebook = wiring.rules(settings)
+    rulebook = load(settings.rules, environment={})
     equipment = wiring.equip(rulebook)
     inbox: Inbox = queue.SimpleQueue()
     with (

@@ -311,7 +311,7 @@ def test_fault_49_no_proxy_netrc_or_key_log_of_the_environment_is_used(
     assert "authorization" not in {**server.requests[0].headers, **plain.requests[0].headers}
 
 
-def test_fault_49_no_authority_of_the_environment_istrusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_fault_49_no_authority_of_the_environment_is_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, authority = certified()
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted(authority, tmp_path)))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))

@@ -53,6 +53,27 @@ STORIES: dict[str, tuple[Rule, Story]] = {
             (again, []),
         ],
     ),
+    "a rule that looks at something else is a new one: what is over is its baseline": (
+        cap(),
+        [
+            (quiet, []),
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (
+                edited(cap(for_each=EACH)),
+                ["inform baseline 0.8", "resolve rule_removed"],
+            ),
+            (spent("2026-11-02", "1010"), ["trigger step_reached 1"]),
+        ],
+    ),
+    "an exception that takes the spend away ends the incident as the rule's edit, not as a restatement": (
+        cap(),
+        [
+            (quiet, []),
+            (spent("2026-11-02", "860"), ["trigger step_reached 0.8"]),
+            (edited(cap(**{"except": {"model": "claude-opus-*"}})), ["resolve rule_removed"]),
+            (again, []),
+        ],
+    ),
     "two complete polls below resolve, and arm again": (
         cap(),
         [

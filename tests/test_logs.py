@@ -1,4 +1,4 @@
-"""The log: escaped, without secrets, in each reader's format; and nothing that happens to stderr holds up the daemon."""
+"""The log: escaped, without secrets, in each reader's format; and nothing that befalls stderr holds up the daemon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from budgetd import logs
+from budgetd import clock, logs
 
 CANARY = "sk-ant-admin01-CANARY_with-enough_letters"
 FORGED = "renamed\n2026-11-18 06:00:00Z critical  all is lost\x1b[2J\r\x00\u202eevil"
@@ -147,7 +147,9 @@ def test_a_thread_that_ends_in_an_unforeseen_error_is_logged_without_secrets(wri
     assert "enough_letters" not in text
 
 
-@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+@pytest.mark.parametrize(
+    ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
 def test_colours_are_for_terminals_that_want_them(environment: dict[str, str], coloured: bool) -> None:
     ours, theirs = pty.openpty()
     try:
@@ -163,13 +165,15 @@ def test_colours_are_for_terminals_that_want_them(environment: dict[str, str], c
 def test_fault_138_a_full_pipe_holds_up_nobody_and_what_was_dropped_is_told() -> None:
     reading, writing = os.pipe()
     logs.set_up("logfmt", environment={}, descriptor=writing)
-    began = time.monotonic()
+    began = clock.monotonic()
     lines = logs.MOST_WAITING + 3_000
     for number in range(lines):
         log.info("line %d %s", number, "x" * 100)
-    assert time.monotonic() - began < 5
+    assert clock.monotonic() - began < 5
     taken = b""
-    while b"dropped" not in taken:
+    for _ in range(1_000):
+        if b"dropped" in taken:
+            break
         taken += os.read(reading, 1 << 20)
         log.info("again")
         time.sleep(0.01)

@@ -39,6 +39,11 @@ class Watch:
     def _evaluate(self, changed: set[date], *, polled: bool) -> list[str]:
         self.now += timedelta(hours=1)
         names = naming(*self.workspaces.values())
+        before = {
+            name: self.states[name]
+            for name, rule in self.rules.items()
+            if name in self.states and self.states[name].shape == rule.shape
+        }
         spend = spend_of(self.rules.values(), self.days.values(), names)
         current = {name: current_period(rule, spend) for name, rule in self.rules.items()}
         known = Situation(
@@ -46,20 +51,18 @@ class Watch:
             self.rules,
             names.names,
             {name: period for name, period in current.items() if period is not None},
-            unseen=frozenset(self.rules.keys() - self.states.keys()),
-            edited=frozenset(
-                name
-                for name, rule in self.rules.items()
-                if name in self.states and self.states[name].stakes != rule.stakes
-            ),
+            unseen=frozenset(self.rules.keys() - before.keys()),
+            edited=frozenset(name for name, state in before.items() if state.stakes != self.rules[name].stakes),
             polled=polled,
         )
-        findings = evaluate(self.rules.values(), spend, self.states, self.incidents.values(), changed)
+        findings = evaluate(self.rules.values(), spend, before, self.incidents.values(), changed)
         verdict = step(known, self.incidents, findings, self.now)
         through = spend.through
         assert through is not None
         self.states = {
-            name: RuleState(name, self.states[name].since if name in self.states else through, through, rule.stakes)
+            name: RuleState(
+                name, before[name].since if name in before else through, through, rule.stakes, rule.shape
+            )
             for name, rule in self.rules.items()
         }
         self._keep(verdict)

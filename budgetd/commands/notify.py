@@ -33,7 +33,7 @@ from budgetd.notices import of_operation
 from budgetd.scope import Naming
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_CONFIGURATION = 0, 1, 2, 78
-# Apprise's plug-ins are loaded first; a channel that overran its own deadline is not waited for any longer.
+# Apprise's plug-ins are loaded first, and that takes a while.
 GRACE = 5.0
 
 TEXT = "budgetd notify was run to see whether this channel works. It does: you need do nothing."
@@ -80,9 +80,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def try_out(
-    senders: Mapping[str, Sender], flavours: Mapping[str, Flavour], now: datetime, deadline: float = DEADLINE
+    senders: Mapping[str, Sender],
+    flavours: Mapping[str, Flavour],
+    now: datetime,
+    *,
+    deadline: float = DEADLINE,
+    grace: float = GRACE,
 ) -> list[Result]:
-    """Send a test message through all of them at the same time, each within `deadline` seconds; in their order."""
+    """Send a test message through all of them at the same time, each within `deadline` seconds; in their order.
+
+    One that does not end by itself is not waited for longer than `grace` seconds more.
+    """
     answers: queue.SimpleQueue[Result] = queue.SimpleQueue()
     notice = notice_of_test(now)
 
@@ -95,7 +103,7 @@ def try_out(
 
     for name, sender in senders.items():
         threading.Thread(target=send, args=(name, sender), name=f"notify {name}", daemon=True).start()
-    return _collected(answers, senders, deadline + GRACE)
+    return _collected(answers, senders, deadline + grace)
 
 
 def _collected(answers: queue.SimpleQueue[Result], names: Collection[str], seconds: float) -> list[Result]:

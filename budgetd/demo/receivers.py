@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 from budgetd.channels.apprise import AppriseSender
@@ -111,7 +112,8 @@ def mail_server(server: MailServer) -> Iterator[int]:
     """The port on loopback where it listens while the block runs. Raises ImportError without aiosmtpd, and OSError."""
     from aiosmtpd.controller import Controller
 
-    controller = Controller(server, hostname=_LOOPBACK, port=_free_port())
+    # Without a name of its own it would ask the resolver for this machine's, and that may be the network.
+    controller = Controller(server, hostname=_LOOPBACK, port=_free_port(), server_hostname="localhost")
     controller.start()
     try:
         yield controller.port
@@ -133,7 +135,9 @@ def hook(arrivals: Arrivals) -> Iterator[int]:
             thread.join()
 
 
-class _Hook(ThreadingHTTPServer):
+class _Hook(ThreadingTCPServer):
+    daemon_threads = True
+
     def __init__(self, arrivals: Arrivals) -> None:
         self.arrivals = arrivals
         super().__init__((_LOOPBACK, 0), _Post)

@@ -131,6 +131,11 @@ class Rule(BaseModel, ABC):
         """How many UTC days back, from the newest closed one, the rule must be able to see."""
 
     @property
+    def shape(self) -> str:
+        """What the rule looks at and over which periods, as one text."""
+        return str((self.kind, self.view(), self.calendar))
+
+    @property
     @abstractmethod
     def stakes(self) -> str:
         """The figures that decide when the rule speaks, as one text; other edits leave it as it is."""

@@ -65,6 +65,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 since TEXT NOT NULL CHECK (since LIKE '____-__-__T__:__:__.______Z'),
                 through TEXT NOT NULL CHECK (through LIKE '____-__-__T__:__:__.______Z'),
                 stakes TEXT NOT NULL,
+                shape TEXT NOT NULL,
                 PRIMARY KEY (organisation, rule)
             ) STRICT, WITHOUT ROWID""",
         ),

@@ -76,11 +76,12 @@ def rule_state_values(rule: RuleState) -> Values:
         "since": instant_text(rule.since),
         "through": instant_text(rule.through),
         "stakes": rule.stakes,
+        "shape": rule.shape,
     }
 
 
 def rule_state(row: sqlite3.Row) -> RuleState:
-    return RuleState(row["rule"], instant(row["since"]), instant(row["through"]), row["stakes"])
+    return RuleState(row["rule"], instant(row["since"]), instant(row["through"]), row["stakes"], row["shape"])
 
 
 def health_values(health: Health) -> Values:

@@ -176,9 +176,8 @@ def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
         ((HOME, rule) for rule in changes.forgotten_rules),
     )
     connection.executemany(
-        """INSERT INTO rule_state (organisation, rule, since, through, stakes)
-           VALUES (:home, :rule, :since, :through, :stakes)
-           ON CONFLICT DO UPDATE SET since = excluded.since, through = excluded.through, stakes = excluded.stakes""",
+        """INSERT OR REPLACE INTO rule_state (organisation, rule, since, through, stakes, shape)
+           VALUES (:home, :rule, :since, :through, :stakes, :shape)""",
         ({"home": HOME, **records.rule_state_values(each)} for each in changes.rules),
     )
     connection.executemany(

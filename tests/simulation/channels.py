@@ -40,6 +40,7 @@ class Service:
     met: Counter[str]
     mood: str | None = None
     taking_since: datetime = field(init=False)
+    unsettled: bool = False
     _not_before: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -56,11 +57,18 @@ class Service:
         self._not_before = None
         self.taking_since = self.clocks.true
 
+    def process_died(self) -> None:
+        """A word that the daemon could not keep, it cannot heed."""
+        if self.unsettled:
+            self._not_before = None
+        self.unsettled = False
+
     def send(self, message: Message, deadline: float) -> Receipt:
         """Take the message, or not."""
         if self._not_before is not None and self.clocks.true < self._not_before:
             raise BrokenPromiseError(f"{self.name} asked for patience until {self._not_before}, and was sent {message.id}")
         self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
+        self.unsettled = True
         self.crashes.point("before a service took a message")
         outcome, taken, after = self._judge(message)
         if outcome is not Outcome.DELIVERED:

@@ -293,7 +293,7 @@ class Oracle:
                     continue
                 states = self._reported.get(item.delivery, set())
                 reported = "given_up" in states or (not item.delivery and channel not in taking)
-                self._check(reported, f"lost on {channel}: {_told(item)}")
+                self._check(reported, f"lost on {channel}: {_told(item)}, {self._parcels[(channel, item.delivery)]}")
                 self.counts["given up and reported"] += 1
         for (channel, delivery), parcel in self._parcels.items():
             self._check(

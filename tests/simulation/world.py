@@ -173,6 +173,8 @@ class World:
         """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
         self._awaiting = self.settling = None
         self.oracle.crashed()
+        for service in self.services.values():
+            service.process_died()
         left = self._folder / f"life-{self._restarts + 1}"
         shutil.copytree(self._database.parent, left, ignore=shutil.ignore_patterns("*-shm"))
         self._store.close()
@@ -201,6 +203,7 @@ class World:
     def _committed(self) -> None:
         if self.settling is not None:
             self.oracle.confirmed(*self.settling)
+            self.services[self.settling[0]].unsettled = False
         if self._awaiting is not None:
             kept, self._awaiting = self._awaiting, None
             for each in kept():
