@@ -216,7 +216,7 @@ class _Writer:
     def put(self, line: str) -> bool:
         """Have the line written; False, at once, when too many wait already."""
         try:
-            self._waiting.put(line)
+            self._waiting.put_nowait(line)
         except queue.Full:
             return False
         return True

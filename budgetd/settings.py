@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from budgetd.environment import UnavailableError, credential, read_text, with_dotenv
 from budgetd.fields import mistake
@@ -19,6 +21,8 @@ from budgetd.nearest import did_you_mean, nearest
 
 PREFIX = "BUDGETD_"
 VENDOR_KEY = "ANTHROPIC_ADMIN_KEY"
+_RULES = ("rules.yaml", "/etc/budgetd/rules.yaml")
+_PATHS = frozenset({"rules", "database", "ca_file"})
 
 _DURATION = re.compile(r"(?P<count>[1-9][0-9]{0,5})(?P<unit>[smh])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours"}
@@ -128,23 +132,10 @@ def _api_version(value: Any) -> str:
     return str(value)
 
 
-def _below(value: Any, info: ValidationInfo) -> Any:
-    """A path as it is meant: relative ones start at the working folder that the settings are loaded for."""
-    return (info.context or {}).get("cwd", Path()) / value
-
-
-def _first_that_exists(value: Any, info: ValidationInfo) -> Any:
-    """Of several default places the first with a file, or else the first."""
-    if not isinstance(value, tuple):
-        return _below(value, info)
-    paths = [_below(part, info) for part in value]
-    return next((path for path in paths if path.exists()), paths[0])
-
-
-def _database(value: Any, info: ValidationInfo) -> Any:
+def _database(value: Any) -> Any:
     if "://" in str(value):
         raise mistake("expected the path of a file; other databases are not in this version of budgetd")
-    return _below(value, info)
+    return value
 
 
 def _log(value: Any) -> str:
@@ -154,10 +145,10 @@ def _log(value: Any) -> str:
     return str(value)
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """One field for each `BUDGETD_...` variable; unset and empty are the same."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix=PREFIX)
 
     admin_key: AdminKey = Field(description="the key of the Admin API; also read from ANTHROPIC_ADMIN_KEY")
     api_url: Annotated[str, BeforeValidator(_api_url)] = Field(
@@ -172,12 +163,8 @@ class Settings(BaseModel):
     api_proxy: Annotated[str, BeforeValidator(_any_url)] | None = Field(
         default=None, repr=False, description="an HTTP proxy on the way to the API"
     )
-    ca_file: Annotated[Path, BeforeValidator(_below)] | None = Field(
-        default=None, description="certificates (PEM) to trust besides the system's own"
-    )
-    rules: Annotated[Path, BeforeValidator(_first_that_exists)] = Field(
-        description="default: ./rules.yaml, then /etc/budgetd/rules.yaml"
-    )
+    ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust besides the system's own")
+    rules: Path = Field(description="default: ./rules.yaml, then /etc/budgetd/rules.yaml")
     database: Annotated[Path, BeforeValidator(_database)] = Field(
         description="default: $STATE_DIRECTORY/budgetd.db, else the user's state folder"
     )
@@ -201,20 +188,63 @@ class Settings(BaseModel):
             given = with_dotenv(environment, cwd)
         except UnavailableError as error:
             raise SettingsError([str(error)]) from None
-        mistakes = list(_unknown(given))
-        values = {**_defaults(given, terminal), **_texts(given, mistakes)}
+        surroundings = _Surroundings(cls, given, cwd, terminal)
+        values = surroundings()
+        mistakes = [*_unknown(given), *surroundings.mistakes]
         try:
-            values["admin_key"] = _admin_key(given, cwd)
-        except UnavailableError as error:
-            mistakes.append(str(error))
-            values["admin_key"] = AdminKey()
-        try:
-            settings = cls.model_validate(values, context={"cwd": cwd})
+            settings = cls(**values)
         except ValidationError as error:
             raise SettingsError([*mistakes, *_in_words(error)]) from None
         if mistakes:
             raise SettingsError(mistakes)
         return settings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` was given counts: the process's own environment is an argument there."""
+        return (init_settings,)
+
+
+class _Surroundings(PydanticBaseSettingsSource):
+    """Where values come from: the variable, the file that `NAME_FILE` names, the credential, or a default.
+
+    `mistakes` are those of the values that could not be had. Relative paths are below `cwd`.
+    """
+
+    def __init__(self, settings: type[BaseSettings], given: Mapping[str, str], cwd: Path, terminal: bool) -> None:
+        super().__init__(settings)
+        self.mistakes: list[str] = []
+        self._given = given
+        self._cwd = cwd
+        self._defaults = _defaults(given, cwd, terminal)
+
+    def __call__(self) -> dict[str, Any]:
+        """The values that there are, by field."""
+        found = ((name, self._value(name, info)) for name, info in self.settings_cls.model_fields.items())
+        return {name: value for name, value in found if value is not None}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The field's value as it is written, None for none. Raises UnavailableError."""
+        if field_name == "admin_key":
+            return _admin_key(self._given, self._cwd), field_name, False
+        text = _text(field_name, self._given) or self._defaults.get(field_name)
+        if text is not None and field_name in _PATHS and "://" not in text:
+            return self._cwd / text, field_name, False
+        return text, field_name, False
+
+    def _value(self, name: str, info: FieldInfo) -> Any:
+        try:
+            return self.get_field_value(info, name)[0]
+        except UnavailableError as error:
+            self.mistakes.append(str(error))
+            return AdminKey() if name == "admin_key" else self._defaults.get(name)
 
 
 def variables() -> tuple[str, ...]:
@@ -231,10 +261,10 @@ def _unknown(given: Mapping[str, str]) -> Iterator[str]:
             yield f"{name} is not a setting of this version{hint}"
 
 
-def _defaults(given: Mapping[str, str], terminal: bool) -> dict[str, Any]:
+def _defaults(given: Mapping[str, str], cwd: Path, terminal: bool) -> dict[str, str]:
     under_systemd = "journald" if given.get("JOURNAL_STREAM") else "logfmt"
     return {
-        "rules": ("rules.yaml", "/etc/budgetd/rules.yaml"),
+        "rules": next((path for path in _RULES if (cwd / path).exists()), _RULES[0]),
         "database": f"{_state_folder(given)}/budgetd.db",
         "log": "pretty" if terminal else under_systemd,
     }
@@ -246,21 +276,6 @@ def _state_folder(given: Mapping[str, str]) -> str:
         return given["STATE_DIRECTORY"].partition(":")[0]
     home = given.get("XDG_STATE_HOME") or f"{given.get('HOME', '.')}/.local/state"
     return f"{home}/budgetd"
-
-
-def _texts(given: Mapping[str, str], mistakes: list[str]) -> dict[str, str]:
-    """What is set, as it is written; all but the key. Adds to the mistakes."""
-    found: dict[str, str] = {}
-    for name in Settings.model_fields:
-        if name == "admin_key":
-            continue
-        try:
-            text = _text(name, given)
-        except UnavailableError as error:
-            mistakes.append(str(error))
-        else:
-            found |= {name: text} if text else {}
-    return found
 
 
 def _text(name: str, given: Mapping[str, str]) -> str | None:

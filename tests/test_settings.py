@@ -222,8 +222,8 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     assert found == (
         "BUDGETD_LISTEN is not a setting of this version",
         'BUDGETD_RULS is not a setting of this version; did you mean "BUDGETD_RULES"?',
-        "BUDGETD_HEARTBEAT_URL: the file /nowhere/x there is no such file",
         "BUDGETD_ADMIN_KEY and BUDGETD_ADMIN_KEY_FILE are both set; keep one of them",
+        "BUDGETD_HEARTBEAT_URL: the file /nowhere/x there is no such file",
         "BUDGETD_API_URL: plain http only goes to this machine (localhost, 127.0.0.1, [::1]): "
         "the key would be readable",
         "BUDGETD_POLL_EVERY: expected a duration such as 90s, 1m or 1h",
