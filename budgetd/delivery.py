@@ -60,7 +60,7 @@ def after(delivery: Delivery, receipt: Receipt, now: datetime, jitter: Random) -
     if outcome is Outcome.DELIVERED:
         return Settlement(DeliveryState.DELIVERED)
     if outcome is Outcome.REJECTED:
-        return _simpler(delivery, now)
+        return _simpler(delivery, now, jitter)
     if outcome is Outcome.RATE_LIMITED:
         until = now + timedelta(seconds=_rate_limit(delivery, receipt, jitter))
         return _again(delivery, until, hold_channel_until=until)
@@ -71,10 +71,13 @@ def after(delivery: Delivery, receipt: Receipt, now: datetime, jitter: Random) -
     return _again(delivery, now + timedelta(seconds=wait))
 
 
-def _simpler(delivery: Delivery, now: datetime) -> Settlement:
+def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
+    """The next face; when even the simplest is rejected, it is the channel that takes nothing, for now."""
     faces = list(Face)
     following = faces.index(delivery.face) + 1
-    if following == len(faces) or now - delivery.created_at >= GIVE_UP_AFTER:
+    if following == len(faces):
+        return _again(delivery, now + timedelta(seconds=jitter.uniform(*BROKEN_CHANNEL_WAIT)), escalate=True)
+    if now - delivery.created_at >= GIVE_UP_AFTER:
         return Settlement(DeliveryState.GIVEN_UP, escalate=True)
     return Settlement(DeliveryState.PENDING, next_attempt_at=now, face=faces[following])
 

@@ -29,11 +29,13 @@ class StoreError(Exception):
 
     `transient`: nothing was written, and the same call may succeed later in this process (locked, no space left).
     Otherwise the instance is of no use any more: end the process, and let a new one find out what can be saved.
+    `locked`: transient, and it usually takes no more than a moment.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, locked: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.locked = locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,25 @@ class Store(StateReader, Protocol):
     @property
     def recovered_from(self) -> str | None:
         """What happened to the state before this start, in one sentence; None when it is as it was left."""
+        ...
+
+    @property
+    def refuge(self) -> str | None:
+        """Why the state is kept in memory only, in one sentence; None while it is kept where it belongs."""
+        ...
+
+    def take_refuge(self, why: str) -> None:
+        """Keep the state in memory from now on: all goes on as before, and a kill forgets what was written since.
+
+        For a state that can be read and not be written. A store may begin like this. Nothing happens when it is so.
+        """
+        ...
+
+    def go_home(self, now: datetime) -> None:
+        """Leave the refuge: write all that happened there, in one transaction. Nothing happens outside a refuge.
+
+        Raises StoreError; when that is transient the state is in the refuge still, and `refuge` says why.
+        """
         ...
 
     def commit(self, changes: Changes) -> None:

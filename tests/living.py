@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -377,10 +377,10 @@ def query(post: Post) -> dict[str, list[str]]:
     return parse_qs(urlsplit(post.path).query)
 
 
-def until(condition: Any, seconds: float = 10.0) -> None:
-    """Wait until it is so. Raises AssertionError when it does not come to that."""
+def until(condition: Callable[[], object], seconds: float = 10.0, *, pause: float = 0.01) -> None:
+    """Wait until it is so, looking again after each pause (seconds). Raises AssertionError when it takes too long."""
     end = clock.monotonic() + seconds
-    pause = threading.Event()
+    never = threading.Event()
     while not condition():
         assert clock.monotonic() < end, "it did not come to that in time"
-        pause.wait(0.01)
+        never.wait(pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -18,17 +19,17 @@ from typing import Any
 
 import pytest
 
-from budgetd.commands.alerts_text import short_id
+from budgetd.commands.alerts_text import short_id, telling
 from budgetd.commands.notify import lines, notice_of_test, try_out
 from budgetd.commands.status import daemon_of
 from budgetd.commands.status_text import Page
 from budgetd.commands.terminal import Terminal, cells, fit, show, terminal
 from budgetd.message import Flavour, Message
-from budgetd.model import Health, Organisation, Outcome, Receipt
+from budgetd.model import Attempt, Delivery, Health, Organisation, Outcome, Receipt
 from budgetd.overview import Around, Overview
-from budgetd.store import StoreError
+from budgetd.store import DeliveryRecord, StoreError
 from budgetd.stores.sqlite import open_store
-from tests.builders import at
+from tests.builders import at, incident, naming
 from tests.cost_pages import NOW, TODAY
 from tests.living import Bill, Hook, Place, Ran, here, living
 
@@ -65,7 +66,7 @@ class Scene:
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Scene]:
     with Bill() as bill, Hook() as team, Hook() as audit:
         place = Place(tmp_path / "place", bill.url, more={"TOKEN": SECRET})
-        place.write({"team": team.url(), "audit": audit.url(login="budget:${TOKEN}@")}, RULES)
+        place.write({"team": team.url(), "audit": audit.url(login=f"budget:{SECRET}@")}, RULES)
         place.use(monkeypatch)
         bill.spend(YESTERDAY, "9000", "wrkspc_a")
         bill.spend(YESTERDAY, "1234", "wrkspc_b")
@@ -74,6 +75,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
             life.poll(NOW - timedelta(hours=2))
             bill.spend(YESTERDAY, "13000.05", "wrkspc_a")
             life.poll(NOW)
+        place.write({"team": team.url(), "audit": audit.url(login="budget:${TOKEN}@")}, RULES)
         yield Scene(place, team, audit, capfd)
 
 
@@ -150,6 +152,14 @@ def test_status_knows_the_daemon_by_its_lock_and_leaves_it_alone(scene: Scene) -
             open_store(scene.place.database, NOW)
     assert daemon_of(scene.place.database) == (False, None)
     open_store(scene.place.database, NOW).close()
+
+
+def test_two_who_ask_at_once_do_not_take_each_other_for_the_daemon(tmp_path: Path) -> None:
+    lock = tmp_path / "budgetd.db.lock"
+    lock.write_text("123 used\n")
+    with lock.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert daemon_of(tmp_path / "budgetd.db") == (False, None)
 
 
 @pytest.mark.network
@@ -283,8 +293,8 @@ def test_alerts_lists_open_ones_first_with_ids_that_show_takes(scene: Scene) -> 
 
 @pytest.mark.network
 def test_one_story_tells_every_notice_message_and_attempt(scene: Scene) -> None:
-    (incident, *_) = scene.json("alerts")
-    ran = scene.run("alerts", "show", incident["incident"])
+    (found, *_) = scene.json("alerts")
+    ran = scene.run("alerts", "show", found["incident"])
     assert max(map(cells, ran.out.splitlines())) <= 80
     story = " ".join(ran.out.split())
     assert "Critical, open since" in story
@@ -298,8 +308,8 @@ def test_one_story_tells_every_notice_message_and_attempt(scene: Scene) -> None:
 
 @pytest.mark.network
 def test_a_story_as_json_has_every_attempt_and_exact_figures(scene: Scene) -> None:
-    (incident, *_) = scene.json("alerts")
-    told = scene.json("alerts", "show", incident["incident"])
+    (found, *_) = scene.json("alerts")
+    told = scene.json("alerts", "show", found["incident"])
     assert told["amount"] == "130.0005"
     last = told["notices"][-1]
     assert last["reason"] == "step_reached"
@@ -309,12 +319,12 @@ def test_a_story_as_json_has_every_attempt_and_exact_figures(scene: Scene) -> No
 
 @pytest.mark.network
 def test_an_incident_is_found_by_the_start_of_any_id_of_its_own(scene: Scene) -> None:
-    (incident, *_) = scene.json("alerts")
-    told = scene.json("alerts", "show", incident["incident"])
+    (found, *_) = scene.json("alerts")
+    told = scene.json("alerts", "show", found["incident"])
     notice = told["notices"][-1]
     for whole in (notice["id"], notice["deliveries"][0]["id"]):
         for given in (whole, whole[:12], whole.partition("_")[2][:9]):
-            assert scene.json("alerts", "show", given)["incident"] == incident["incident"]
+            assert scene.json("alerts", "show", given)["incident"] == found["incident"]
 
 
 @pytest.mark.network
@@ -332,6 +342,26 @@ def test_an_id_that_means_nothing_is_said(scene: Scene, words: list[str], code: 
     assert ran.code == code
     assert said in ran.err
     assert "\x1b" not in ran.err
+
+
+def test_attempts_that_fail_alike_are_told_once_and_counted() -> None:
+    created = at("2026-11-18 06:00")
+    notice = notice_of_test(created)
+    sent = Delivery("dlv_1", "audit", (notice,), created, created)
+    outcomes = [*[(Outcome.UNAUTHORISED, "HTTP 401")] * 12, (Outcome.RETRY, "HTTP 503"), (Outcome.DELIVERED, "")]
+    attempts = tuple(
+        Attempt(sent.id, n, created + timedelta(hours=n), created + timedelta(hours=n, seconds=1), outcome, detail)
+        for n, (outcome, detail) in enumerate(outcomes, 1)
+    )
+    record = DeliveryRecord(sent, attempts)
+    page = list(telling(incident("1"), [notice], {notice.id: [record]}, naming(), Terminal(), created))
+    told = [line.strip() for line in page if "audit, attempt" in line or "alike" in line]
+    assert [line.partition("audit, ")[2] or line for line in told] == [
+        "attempt 1: login refused after 1.0 s",
+        "and 11 more attempts alike, the last 18 Nov 18:00 UTC",
+        "attempt 13: failed, to be tried again after 1.0 s",
+        "attempt 14: delivered after 1.0 s",
+    ]
 
 
 def test_short_ids_are_long_enough_to_tell_them_apart() -> None:

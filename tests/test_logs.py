@@ -20,7 +20,7 @@ import pytest
 from budgetd import clock, logs
 
 CANARY = "sk-ant-admin01-CANARY_with-enough_letters"
-FORGED = "renamed\n2026-11-18 06:00:00Z critical  all is lost\x1b[2J\r\x00\u202eevil"
+FORGED = "renamed\x1b[1m\n2026-11-18 06:00:00Z critical  all is lost\x1b[2J\r\x00\u202eevil"
 
 log = logging.getLogger("budgetd")
 
@@ -198,6 +198,21 @@ def test_fault_138_a_reader_that_has_gone_is_no_error() -> None:
     os.close(writing)
     log.error("not even a pipe")
     logging.getLogger().handlers[0].flush()
+
+
+def test_fault_138_what_can_be_written_again_is_written_again(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    logs.set_up("logfmt", environment={}, descriptor=writing)
+    log.error("lost")
+    logging.getLogger().handlers[0].flush()
+    path = tmp_path / "log"
+    with path.open("w") as file:
+        os.dup2(file.fileno(), writing)
+    log.error("found")
+    logging.getLogger().handlers[0].flush()
+    os.close(writing)
+    assert "found" in path.read_text()
 
 
 def run(code: str, *, redirect: str = "") -> subprocess.CompletedProcess[str]:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -270,6 +272,12 @@ class WatchedSMTP(smtplib.SMTP):
 
     _data_sent = False
 
+    def __init__(
+        self, host: str = "", port: int = 0, local_hostname: str | None = None, *args: Any, **kwargs: Any
+    ) -> None:
+        # smtplib would ask the resolver for each connection, outside of every deadline.
+        super().__init__(host, port, local_hostname or _own_name(), *args, **kwargs)
+
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         with _mail_step("the mail server could not be reached"):
             code, text = super().connect(*args, **kwargs)
@@ -313,6 +321,13 @@ class WatchedSMTP(smtplib.SMTP):
 
 class WatchedSMTPOverTLS(WatchedSMTP, smtplib.SMTP_SSL):
     """The same for connections that are encrypted from the first byte."""
+
+
+@cache
+def _own_name() -> str:
+    """What this machine calls itself to mail servers (RFC 5321, 4.1.1.1); asked once."""
+    name = socket.getfqdn()
+    return name if "." in name else "[127.0.0.1]"
 
 
 @contextmanager

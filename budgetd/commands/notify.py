@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         wiring.complain(f"the rules file has no channel {wanted!r}{hint}")
         return EXIT_USAGE
     equipment = wiring.equip(rulebook)
-    senders = {name: sender for name, sender in equipment.senders.items() if True}
+    senders = {name: sender for name, sender in equipment.senders.items() if wanted in (None, name)}
     results = try_out(senders, equipment.flavours, clock.now())
     screen = terminal()
     show(line for result in results for line in lines(result, senders, screen))

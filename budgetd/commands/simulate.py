@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import signal
 import sys
@@ -65,9 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
             print(_welcome(server, world), flush=True)
             stop.wait()
     except (ValueError, OSError) as error:
-        print(f"budgetd simulate: {error}", file=sys.stderr)
+        hint = f"; another port is {arguments.port + 1}: --port {arguments.port + 1}" if _taken(error) else ""
+        print(f"budgetd simulate: {error}{hint}", file=sys.stderr)
         return 1 if isinstance(error, OSError) else 2
     return 0
+
+
+def _taken(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EADDRINUSE
 
 
 def _clock(arguments: argparse.Namespace, start: datetime) -> Clock:

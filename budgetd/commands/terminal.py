@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TextIO
 
-NARROWEST, WIDEST = 60, 120
+NARROWEST, WIDEST = 60, 100
 # When the output is no terminal: a mail, a ticket, a pipe.
 USUAL = 80
 

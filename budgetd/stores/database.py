@@ -19,6 +19,7 @@ LOG_BYTES = 16 * 1024 * 1024
 
 Parameters = Mapping[str, object] | Sequence[object]
 
+_LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 # (how the name of SQLite's code starts, what it means, whether trying again in this process can help)
 _MEANINGS = (
@@ -30,6 +31,8 @@ _MEANINGS = (
     ("SQLITE_CANTOPEN", "it cannot be opened; check that it exists, and its permissions", True),
     ("SQLITE_CORRUPT", "it is damaged; at the next start the newest good backup is restored", False),
     ("SQLITE_NOTADB", "it is damaged; at the next start the newest good backup is restored", False),
+    # The index of the log could not grow: it is the first to fail on a full disk or quota, and writes nothing lasting.
+    ("SQLITE_IOERR_SHMSIZE", "there is no space left; free some", True),
     ("SQLITE_IOERR", "the disk gave an error; check the disk, then restart budgetd", False),
 )
 
@@ -44,7 +47,8 @@ def explained(error: sqlite3.Error, path: Path) -> StoreError:
     name: str = getattr(error, "sqlite_errorname", "")
     for start, meaning, transient in _MEANINGS:
         if name.startswith(start):
-            return StoreError(f"{path}: {meaning} ({error})", transient=transient)
+            locked = name.startswith(_LOCKED)
+            return StoreError(f"{path}: {meaning} ({error})", transient=transient, locked=locked)
     return StoreError(f"{path}: {error}", transient=False)
 
 

@@ -33,17 +33,19 @@ def plain_errors(path: Path) -> Iterator[None]:
 class Lock:
     """Only one daemon writes: a lock that the kernel frees when the process ends, however it ends.
 
-    `used`: a database was opened under this lock before. Raises StoreError naming the process that holds it.
+    `used`: a database was opened under this lock before. `writable`: False where nothing can be written, not even who
+    holds the lock. Raises StoreError naming the process that holds it.
     """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, *, writable: bool = True) -> None:
         self.path = beside(database, ".lock")
         with plain_errors(self.path):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = self._open() if writable else self._open_as_it_is()
             try:
                 self._take()
                 self.used = "used" in self._read()
-                self._write("used" if self.used else "new")
+                if writable:
+                    self._write("used" if self.used else "new")
             except BlockingIOError:
                 holder = (self._read() or ["unknown"])[0]
                 os.close(self._descriptor)
@@ -62,6 +64,16 @@ class Lock:
         """Let the next process in. The file stays: deleting it would let two processes hold two locks of one name."""
         os.close(self._descriptor)
 
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _open_as_it_is(self) -> int:
+        """Any file will do for a lock; without one of our own it is the folder."""
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+
     def _take(self) -> None:
         # `is_held` has it for a moment: that is not another daemon.
         for _ in range(4):
@@ -71,7 +83,9 @@ class Lock:
         return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _read(self) -> list[str]:
-        return os.pread(self._descriptor, 64, 0).decode("ascii", "replace").split()
+        with contextlib.suppress(IsADirectoryError):
+            return os.pread(self._descriptor, 64, 0).decode("ascii", "replace").split()
+        return []
 
     def _write(self, use: str) -> None:
         text = f"{os.getpid()} {use}\n".encode()

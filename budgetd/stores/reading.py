@@ -202,7 +202,19 @@ class SqliteReader:
 
 def open_read_only(path: Path) -> SqliteReader:
     """The state for people to read, beside the running daemon or without it; nothing is written. Raises StoreError."""
-    database = _open_reading(path)
+    return SqliteReader(_of_this_version(_open_reading(path)))
+
+
+def open_unwritable(path: Path) -> Database:
+    """A reading connection to a file that nobody can write for now: no daemon has it. Raises StoreError."""
+    log = beside(path, "-wal")
+    # An empty log is what an attempt to open it on a full disk leaves.
+    unread = log.exists() and log.stat().st_size > 0
+    return _of_this_version(open_copy(path) if unread else open_unchanging(path))
+
+
+def _of_this_version(database: Database) -> Database:
+    path = database.path
     try:
         found = version(database)
         require_known(found, database)
@@ -214,7 +226,7 @@ def open_read_only(path: Path) -> SqliteReader:
     except StoreError:
         database.close()
         raise
-    return SqliteReader(database)
+    return database
 
 
 def _open_reading(path: Path) -> Database:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from budgetd.model import Changes, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
+from budgetd.model import Changes, CostDay, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
+from budgetd.period import DAY
 from budgetd.store import StoreError
 from budgetd.stores import costs, outbox, records
 from budgetd.stores.database import Database, open_database
 from budgetd.stores.files import back_up, backed_up, make_folder, open_or_recover
 from budgetd.stores.lock import Lock, plain_errors
 from budgetd.stores.migrations import MIGRATIONS, migrate, version
-from budgetd.stores.reading import HOME, SqliteReader
+from budgetd.stores.reading import HOME, SqliteReader, open_unwritable
 from budgetd.stores.records import instant, instant_text
+from budgetd.stores.refuge import Displaced, Refuge
 
 # A year's limit needs 366 days.
 HISTORY_KEPT = timedelta(days=400)
@@ -24,26 +27,82 @@ ATTEMPTS_KEPT = timedelta(days=90)
 PAGES_FREED = 4_000
 
 
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The file, and the lock that keeps other daemons out of it."""
+
+    database: Database
+    lock: Lock
+    writable: bool
+
+    def close(self) -> None:
+        """Let go of both."""
+        self.database.close()
+        self.lock.release()
+
+
 class SqliteStore(SqliteReader):
     """The Store of one process. Make it with `open_store`."""
 
-    def __init__(self, database: Database, lock: Lock, recovered_from: str | None = None) -> None:
-        super().__init__(database)
-        self._lock = lock
+    def __init__(self, home: Home, kind: type[Database], recovered_from: str | None = None) -> None:
+        super().__init__(home.database)
+        self._home = home
+        self._kind = kind
         self._recovered_from = recovered_from
+        self._refuge: Refuge | None = None
+        self._why: str | None = None
 
     @property
     def recovered_from(self) -> str | None:
         """What happened to the state before this start, in one sentence; None when it is as it was left."""
         return self._recovered_from
 
+    @property
+    def refuge(self) -> str | None:
+        """Why the state is kept in memory only, in one sentence; None while it is kept in its file."""
+        return self._why
+
+    def take_refuge(self, why: str) -> None:
+        """Keep the state in memory from now on."""
+        if self._refuge is None:
+            self._refuge, self._why = Refuge(self._home.database), why
+            self._database = self._refuge.database
+
+    def go_home(self, now: datetime) -> None:
+        """Write into the file what happened in the refuge, and leave it."""
+        if self._refuge is None:
+            return
+        with plain_errors(self._home.database.path):
+            try:
+                if not self._home.writable:
+                    self._open_again()
+                self._refuge.go_home(self._home.database, now)
+            except Displaced as error:
+                self._why = str(error)
+                raise
+        self._refuge.database.close()
+        self._refuge, self._why = None, None
+        self._database = self._home.database
+
+    def known_days(self) -> frozenset[date]:
+        """The UTC days whose cost lines are kept."""
+        return super().known_days() if self._refuge is None else self._refuge.known_days(self._home.database)
+
+    def cost_days(self, start: date, end: date) -> Iterator[CostDay]:
+        """The kept days in [start, end), oldest first."""
+        if self._refuge is None:
+            return super().cost_days(start, end)
+        return self._refuge.cost_days(self._home.database, start, end)
+
     def commit(self, changes: Changes) -> None:
         """Write one evaluation: all of it, or nothing."""
+        # In a refuge only what differs from the file is held: memory is short too.
+        days = changes.cost_days if self._refuge is None else tuple(filter(self._differs, changes.cost_days))
         with self._database.transaction() as connection:
             if changes.organisation is not None:
                 self._pin(connection, changes.organisation)
             _write_knowledge(connection, changes)
-            costs.write_days(connection, changes.cost_days, changes.at)
+            costs.write_days(connection, days, changes.at)
             _write_decisions(connection, changes)
 
     def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
@@ -99,17 +158,34 @@ class SqliteStore(SqliteReader):
             today = now if through is None else min(now, through)
             _prune(connection, today - HISTORY_KEPT, today - ATTEMPTS_KEPT)
             connection.execute(f"PRAGMA incremental_vacuum({PAGES_FREED})").fetchall()
+        if self._refuge is not None:
+            self._refuge.prune((today - HISTORY_KEPT).date())
 
     def back_up(self, now: datetime) -> None:
-        """Make today's backup unless it is there already."""
+        """Make today's backup unless it is there already; none from a refuge, for there is nowhere to put it."""
+        if self._refuge is not None:
+            return
         with plain_errors(self._database.path):
             if not backed_up(self._database.path, now):
                 back_up(self._database, now)
 
     def close(self) -> None:
-        """Fold the log into the file and let the next process in."""
+        """Fold the log into the file and let the next process in. What is in a refuge is forgotten."""
         super().close()
-        self._lock.release()
+        self._home.close()
+
+    def _differs(self, day: CostDay) -> bool:
+        return day not in self.cost_days(day.day, day.day + DAY)
+
+    def _open_again(self) -> None:
+        """For writing. Both are closed first: SQLite must not have a file open in two ways in one process."""
+        path = self._home.database.path
+        self._home.close()
+        try:
+            self._home = _open_writable(path, Lock(path), self._kind)
+        except StoreError:
+            self._home = _open_unwritable(path)
+            raise
 
     def _pin(self, connection: sqlite3.Connection, organisation: Organisation) -> None:
         known = self._organisation()
@@ -128,33 +204,68 @@ class SqliteStore(SqliteReader):
 def open_store(path: Path, now: datetime, *, kind: type[Database] = Database) -> SqliteStore:
     """The state at `path`, made, upgraded or restored as need be. Raises StoreError, also when another process has it.
 
-    `now` names what is moved aside or backed up on the way. `kind` lets tests crash at a commit.
+    A file that can be read but not be written for now (disk full, read-only) is opened in a refuge. `now` names what is
+    moved aside or backed up on the way. `kind` lets tests crash at a commit.
     """
+    with plain_errors(path):
+        try:
+            return _open_store(path, now, kind)
+        except StoreError as error:
+            if not error.transient or error.locked or not path.exists():
+                raise
+            store = SqliteStore(_open_unwritable(path), kind)
+            store.take_refuge(str(error))
+            return store
+
+
+def _open_store(path: Path, now: datetime, kind: type[Database]) -> SqliteStore:
     with plain_errors(path):
         make_folder(path.parent)
         lock = Lock(path)
         try:
             recovered_from = open_or_recover(path, now, used=lock.used)
-            database = _open_current(path, now, kind)
-            lock.mark_used()
+            _upgrade(path, now)
         except BaseException:
             lock.release()
             raise
-    return SqliteStore(database, lock, recovered_from)
+        return SqliteStore(_open_writable(path, lock, kind), kind, recovered_from)
 
 
-def _open_current(path: Path, now: datetime, kind: type[Database]) -> Database:
-    database = open_database(path, kind)
+def _upgrade(path: Path, now: datetime) -> None:
+    database = open_database(path)
     try:
         found = version(database)
         if found < len(MIGRATIONS):
             back_up(database, now, f"-version-{found}")
             migrate(database)
+    finally:
+        database.close()
+
+
+def _open_writable(path: Path, lock: Lock, kind: type[Database]) -> Home:
+    try:
+        database = open_database(path, kind)
+    except BaseException:
+        lock.release()
+        raise
+    home = Home(database, lock, writable=True)
+    try:
+        version(database)
+        lock.mark_used()
         database.watch()
     except BaseException:
-        database.close()
+        home.close()
         raise
-    return database
+    return home
+
+
+def _open_unwritable(path: Path) -> Home:
+    lock = Lock(path, writable=False)
+    try:
+        return Home(open_unwritable(path), lock, writable=False)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:

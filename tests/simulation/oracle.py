@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from budgetd.message import Message
-from budgetd.model import Outcome
+from budgetd.model import Face, Outcome
 from tests.simulation.api import Served
 from tests.simulation.promises import Expected, Key, Promises
 from tests.simulation.rulefiles import FileSpec
@@ -182,7 +182,8 @@ class Oracle:
                 parcel.lost_answers += 1
         parcel.rejected += outcome is Outcome.REJECTED
         parcel.broken += outcome in _BROKEN
-        if outcome in _BROKEN and not parcel.about_reports:
+        refused = outcome in _BROKEN or parcel.rejected >= len(Face)
+        if refused and not parcel.about_reports:
             self._complaining.append(parcel)
 
     def taken_then_crashed(self, channel: str, message: Message) -> None:
@@ -268,9 +269,8 @@ class Oracle:
         if parcel is None:
             self._check(name not in self.spec.channels, f"{about}: was never tried on {name}, which exists")
             return
-        spent = parcel.oldest >= GIVE_UP - timedelta(hours=1) or parcel.rejected >= 3
-        removed = name not in self.spec.channels
-        fair = spent or removed or parcel.about_reports if given_up else parcel.broken > 0
+        spent = parcel.oldest >= GIVE_UP - timedelta(hours=1) or name not in self.spec.channels
+        fair = spent if given_up else parcel.broken > 0 or parcel.rejected >= len(Face)
         self._check(fair, f"{about} on {name} is reported, and had {parcel}")
 
     # --- what must hold all the time -----------------------------------------------------------
@@ -279,7 +279,7 @@ class Oracle:
         """What is due on a channel that has taken messages for long, has arrived."""
         for item in self._pending(channel):
             parcel = self._parcels[(channel, item.delivery)]
-            if parcel.rejected >= 3 or parcel.oldest >= GIVE_UP - timedelta(hours=1):
+            if parcel.oldest >= GIVE_UP - timedelta(hours=1):
                 continue  # given up, perhaps: whether that was reported is looked at in the end
             since = max(taking_since, item.expected.at)
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"

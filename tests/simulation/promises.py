@@ -74,6 +74,7 @@ class Promises:
         self.stories: dict[Key, Story] = {}
         self.born: dict[str, date] = {}
         self.stakes: dict[str, tuple[object, ...]] = {}
+        self.shapes: dict[str, tuple[object, ...]] = {}
         self.restated = 0
         self._sums: dict[tuple[date, str, tuple[str, ...]], dict[Scope, int]] = {}
         self._made: list[Expected] = []
@@ -98,6 +99,10 @@ class Promises:
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
         self._made = []
+        for id, shape in list(self.shapes.items()):
+            rule = spec.rule(id)
+            if rule is None or rule.shape != shape:
+                del self.born[id], self.stakes[id], self.shapes[id]
         heard: set[Key] = set()
         if self.days:
             for rule in spec.rules:
@@ -107,12 +112,10 @@ class Promises:
                 ending = self._ending(spec, story)
                 if ending is not None:
                     self._resolve(story, ending, None)
-        for gone in [id for id in self.born if spec.rule(id) is None]:
-            del self.born[gone], self.stakes[gone]
         if self.days and self.through is not None:
             for rule in spec.rules:
                 self.born.setdefault(rule.id, self.through)
-                self.stakes[rule.id] = rule.stakes
+                self.stakes[rule.id], self.shapes[rule.id] = rule.stakes, rule.shape
         return self._made
 
     # --- one rule ------------------------------------------------------------------------------
@@ -186,7 +189,9 @@ class Promises:
             return found.limit > story.limit or found.amount * 100 >= found.limit * step
 
         complete = self._complete(found.span)
-        if edited and not found.reached and complete and eased(lowest):
+        if story.key[0] not in self.born and not found.reached and complete:
+            self._resolve(story, "rule_removed", found)
+        elif edited and not found.reached and complete and eased(lowest):
             self._resolve(story, "limit_raised", found)
         elif edited and found.reached and found.reached[-1] < highest and eased(highest):
             story.announced, story.state = set(found.reached), "open"

@@ -41,6 +41,11 @@ class RuleSpec:
         """The figures that decide when it speaks."""
         return (self.limit, self.limits, self.steps, self.against, self.at_least)
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What it looks at: with another shape it is another rule."""
+        return (self.type, self.model, self.for_each, self.per)
+
     def severity_at(self, percent: int) -> str:
         """The severity of a step."""
         critical = self.critical_from is not None and percent >= self.critical_from
