@@ -44,6 +44,8 @@ STORE_RETRY = 15.0
 # And nothing is asked of a troubled state more often than this.
 STORE_PAUSE = 1.0
 SHORTEST_NAP = 0.01
+# At the end, the answers to what has left are waited for so many seconds: else the next start must send it again.
+LAST_ANSWERS = 1.0
 
 # Seconds that our clock may differ from the service's.
 MOST_SKEW = 120.0
@@ -200,8 +202,20 @@ class Daemon:
             self.lanes.abandon_overdue()
             if isinstance(item, Stop):
                 self.supervisor.tell("STOPPING=1", "STATUS=ending")
+                self._settle_last()
                 return EXIT_DONE
             if item is not None:
+                self._handle(item, clock.now())
+
+    def _settle_last(self) -> None:
+        """Begin nothing more; keep what becomes of the messages under way, as far as it is known soon."""
+        until = clock.monotonic() + LAST_ANSWERS
+        while self.outbox.in_flight and clock.monotonic() < until:
+            try:
+                item = self.inbox.get(timeout=max(0.0, until - clock.monotonic()))
+            except queue.Empty:
+                return
+            if isinstance(item, Answer):
                 self._handle(item, clock.now())
 
     def _handle(self, item: Item, now: datetime) -> None:

@@ -216,6 +216,8 @@ class Reason(StrEnum):
     UNDELIVERABLE = "undeliverable"
     RELOAD_FAILED = "reload_failed"
     STATE_RESTORED = "state_restored"
+    STATE_IN_MEMORY = "state_in_memory"
+    STATE_WRITTEN_AGAIN = "state_written_again"
     TEST = "test"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"

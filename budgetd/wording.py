@@ -42,6 +42,8 @@ _WHY = {
     Reason.UNDELIVERABLE: "You are told here so that it is not lost; budgetd alerts shows what it was.",
     Reason.RELOAD_FAILED: "The rules from before are still in force. budgetd check shows every mistake.",
     Reason.STATE_RESTORED: "What was sent since that copy was made may be sent once more, with the same ids.",
+    Reason.STATE_IN_MEMORY: "Alerts go on, each told once; a restart before it can be written may repeat some of them.",
+    Reason.STATE_WRITTEN_AGAIN: "All that happened meanwhile is written; nothing was lost.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 # The period is over.
@@ -53,6 +55,8 @@ _BUDGETD_TITLES = {
     Reason.UNDELIVERABLE: "An alert could not be delivered",
     Reason.RELOAD_FAILED: "The new rules file was refused: the old rules stay in force",
     Reason.STATE_RESTORED: "budgetd's state was damaged and had to be restored",
+    Reason.STATE_IN_MEMORY: "budgetd's state cannot be written and is kept in memory",
+    Reason.STATE_WRITTEN_AGAIN: "budgetd's state is written to its file again",
     Reason.TEST: "Test message from budgetd",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])

@@ -137,7 +137,7 @@ def spread(span: tuple[int, int], most: int | None) -> Iterator[int]:
 
 def try_point(stage: Stage, scene: Scene, point: Point) -> Verdict | None:
     """Kill, restart, judge; None when the process had ended before that point."""
-    name = f"{scene.name}-{point.name}"
+    name = f"{stage.label}-{scene.name}-{point.name}"
     home = stage.copy(scene, name)
     inject = f"inject={point.syscall}:signal=KILL:when={point.when}"
     prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={point.syscall}", "-e", inject]

@@ -181,6 +181,7 @@ class Stage:
         self._apis = apis
         self.receiver = receiver
         self._program = tuple(program)
+        self.label = "real"
         self._prepared: dict[str, Path] = {}
         self._told: dict[tuple[str, bool], frozenset[tuple[str, Tell]]] = {}
 
@@ -195,9 +196,10 @@ class Stage:
         if scene.later is not None:
             self._told[scene.name, True] = self._reference(scene, scene.later, "later")
 
-    def playing(self, program: Sequence[str]) -> Stage:
-        """The same stage for another program."""
+    def playing(self, program: Sequence[str], label: str) -> Stage:
+        """The same stage for another program, whose points bear that label."""
         other = Stage(self.folder, self._apis, self.receiver, program)
+        other.label = label
         other._prepared, other._told = self._prepared, self._told
         return other
 

@@ -133,12 +133,16 @@ class Post:
 
 
 class Hook:
-    """A web hook on loopback: `statuses` are its next answers, then 200. While `hanging` it never answers."""
+    """A web hook on loopback: `statuses` are its next answers, then 200, each after `pause` seconds.
+
+    While `hanging` it never answers.
+    """
 
     def __init__(self) -> None:
         self.posts: list[Post] = []
         self.statuses: list[int] = []
         self.hanging = False
+        self.pause = 0.0
         self.headers: dict[str, str] = {}
         self.says = b"ok"
         self.ended = threading.Event()
@@ -152,6 +156,7 @@ class Hook:
                 if hook.hanging:
                     hook.ended.wait(60)
                     return
+                hook.ended.wait(hook.pause)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(hook.says)), **hook.headers}.items():
                     self.send_header(name, value)

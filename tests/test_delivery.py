@@ -107,9 +107,13 @@ def test_a_rejected_message_goes_out_one_level_simpler_at_once(face: Face, simpl
     assert not settled.escalate
 
 
-def test_a_rejected_minimal_message_is_given_up_and_told_elsewhere() -> None:
+def test_a_rejected_minimal_message_is_told_elsewhere_and_tried_again_for_72_hours() -> None:
+    """The simulation: a service that answers 400 to everything for an hour made the alert vanish within a second."""
     settled = after(delivery(face=Face.MINIMAL), Receipt(Outcome.REJECTED), NOW, Random(1))
-    assert (settled.state, settled.escalate) == (DeliveryState.GIVEN_UP, True)
+    assert (settled.state, settled.escalate, settled.face) == (DeliveryState.PENDING, True, None)
+    assert 1800 <= seconds(settled.next_attempt_at) <= 3600
+    old = after(delivery(face=Face.MINIMAL), Receipt(Outcome.REJECTED), NOW + timedelta(hours=72), Random(1))
+    assert (old.state, old.escalate) == (DeliveryState.GIVEN_UP, True)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNAUTHORISED, Outcome.GONE])

@@ -172,11 +172,8 @@ def test_a_thousand_polls_leave_memory_descriptors_and_threads_as_they_were(
     place: Place, api: SimulatedServer, hook: Hook, manager: Manager
 ) -> None:
     place.write({"audit": hook.url()}, [CAP, "{id: each, type: cap, limit: 1, per: month, for_each: workspace}"])
-    # Some of them fail, before the first look and after it: what a failure needs once is no leak.
-    api.faults.set(
-        *(Fault(kind, path="cost_report", first=at, times=20) for kind, at in (("gap", 50), ("null", 100))),
-        *(Fault(kind, path="cost_report", first=at, times=20) for kind, at in (("gap", 400), ("null", 600))),
-    )
+    # Some fail before the first look: what failures need once is no leak.
+    api.faults.set(*(Fault(kind, path="cost_report", first=at, times=20) for kind, at in (("gap", 50), ("null", 100))))
     with running(place, "-c", FAST) as daemon:
         until(lambda: polls(api) > 200, 20, pause=0.1)
         before = (daemon.resident, daemon.descriptors, daemon.threads)
@@ -185,8 +182,8 @@ def test_a_thousand_polls_leave_memory_descriptors_and_threads_as_they_were(
         assert daemon.process.poll() is None, daemon.errors
         code, seconds = daemon.end()
     assert (code, seconds < STOP_SECONDS) == (0, True)
-    # Some pages of the allocator's; half a KiB lost in each of the 800 polls would be more.
-    assert after[0] - before[0] < 400 * 1024, (before, after)
+    # Measured: +8 KiB over 2,700 polls. Half a KiB lost in each of these 800 would be more than the slack.
+    assert after[0] - before[0] < 384 * 1024, (before, after)
     # A poll's own thread and connection come and go; one of each may just be there or not.
     assert abs(after[1] - before[1]) <= 2, (before, after)
     assert abs(after[2] - before[2]) <= 2, (before, after)
@@ -231,6 +228,19 @@ def test_an_idle_daemon_ends_at_once_and_in_good_order(number: signal.Signals, p
         assert daemon.process.wait(5) == 0
         assert clock.monotonic() - began < 1
     assert "Traceback" not in daemon.errors
+
+
+def test_sigterm_in_the_middle_of_a_send_waits_for_its_answer(place: Place, hook: Hook, manager: Manager) -> None:
+    place.write({"audit": hook.url()}, [CAP])
+    hook.pause = 0.4
+    with running(place) as daemon:
+        until(lambda: hook.posts)
+        code, seconds = daemon.end()
+    assert (code, seconds < STOP_SECONDS) == (0, True)
+    with place.state() as state:
+        (record,) = state.deliveries()
+    assert record.delivery.state is DeliveryState.DELIVERED
+    assert len(record.attempts) == 1
 
 
 # --- what systemd hears --------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_fault_133_a_kill_at_any_system_call_loses_nothing_and_doubles_only_in_t
 
 @pytest.mark.network
 def test_a_program_that_marks_before_it_sends_is_found_out(set_up: Stage) -> None:
-    mutant = set_up.playing(MUTANT)
+    mutant = set_up.playing(MUTANT, "mutant")
     verdict = try_point(mutant, STEP, Point("connect", 3))
     assert verdict is not None
     assert verdict.lost

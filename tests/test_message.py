@@ -85,6 +85,8 @@ SAID = [
     Reason.UNDELIVERABLE,
     Reason.RELOAD_FAILED,
     Reason.STATE_RESTORED,
+    Reason.STATE_IN_MEMORY,
+    Reason.STATE_WRITTEN_AGAIN,
     Reason.TEST,
 ]
 NOT_SAID = [
@@ -162,6 +164,8 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.UNDELIVERABLE, Kind.TRIGGER, "An alert could not be delivered"),
         (Reason.RELOAD_FAILED, Kind.TRIGGER, "The new rules file was refused: the old rules stay in force"),
         (Reason.STATE_RESTORED, Kind.INFORM, "budgetd's state was damaged and had to be restored"),
+        (Reason.STATE_IN_MEMORY, Kind.INFORM, "budgetd's state cannot be written and is kept in memory"),
+        (Reason.STATE_WRITTEN_AGAIN, Kind.INFORM, "budgetd's state is written to its file again"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
     ],
 )

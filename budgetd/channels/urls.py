@@ -50,6 +50,7 @@ class Secrets:
         if credentials:
             forms.add(base64.b64encode(credentials.encode("utf-8", "replace")).decode().rstrip("="))
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
+        self.forms = tuple(longest_first)
         any_of_them = "|".join(map(re.escape, longest_first)) or r"(?!)"
         self._pattern = re.compile(f"(?:{any_of_them})+", re.IGNORECASE)
 

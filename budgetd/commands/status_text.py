@@ -35,6 +35,7 @@ _OWN_MATTERS = {
     BLIND_RULE: "budgetd cannot see spend",
     f"budgetd:{Reason.UNDELIVERABLE.value}": "a message could not be delivered",
     f"budgetd:{Reason.RELOAD_FAILED.value}": "an edited rules file was refused",
+    f"budgetd:{Reason.STATE_RESTORED.value}": "the state had to be restored",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from budgetd import logs
 from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.explain import explain_elsewhere
+from budgetd.channels.urls import Secrets
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator
@@ -65,6 +67,8 @@ def complain(error: Exception | str) -> None:
 
 def equip(rulebook: Rulebook) -> Equipment:
     """The way out to each channel. Apprise itself is loaded at the first message."""
+    for channel in rulebook.channels.values():
+        logs.hide(*Secrets(channel.url).forms)
     senders = {name: AppriseSender(channel.url) for name, channel in rulebook.channels.items()}
     return Equipment(senders, {name: sender.flavour for name, sender in senders.items()})
 
@@ -76,9 +80,11 @@ def connected(settings: Settings, pinned: Organisation | None) -> Iterator[Reade
     def key() -> str:
         # Looked up at each request; one that went away after the start is a refused key, not the end.
         try:
-            return settings.admin_key()
+            found = settings.admin_key()
         except SettingsError as error:
             raise SourceError(Failure.REFUSED, str(error)) from None
+        logs.hide(found)
+        return found
 
     try:
         settings.admin_key()

@@ -62,7 +62,9 @@ class Lock:
 
     def release(self) -> None:
         """Let the next process in. The file stays: deleting it would let two processes hold two locks of one name."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 from budgetd.model import CostDay
@@ -24,7 +24,7 @@ from budgetd.stores.reading import SqliteReader
 _COSTS = ("cost_day", "cost_line", "series")
 
 
-class Displaced(StoreError):
+class DisplacedError(StoreError):
     """The file is not as it was left: writing it would undo what somebody else wrote."""
 
 
@@ -51,11 +51,11 @@ class Refuge:
 
     def cost_days(self, home: Database, start: date, end: date) -> Iterator[CostDay]:
         """The kept days in [start, end), oldest first."""
-        own, start = sorted(day for day in self._own_days() if start <= day < end), max(start, self._pruned_before)
-        for day in own:
-            yield from SqliteReader(home).cost_days(start, day)
-            yield from SqliteReader(self.database).cost_days(day, day + DAY)
-            start = day + DAY
+        start = max(start, self._pruned_before)
+        for first, last in _runs(day for day in self._own_days() if start <= day < end):
+            yield from SqliteReader(home).cost_days(start, first)
+            yield from SqliteReader(self.database).cost_days(first, last + DAY)
+            start = last + DAY
         yield from SqliteReader(home).cost_days(start, end)
 
     def prune(self, before: date) -> None:
@@ -65,11 +65,11 @@ class Refuge:
     def go_home(self, home: Database, now: datetime) -> None:
         """Write into the file what changed since it was left: all in one transaction, or nothing.
 
-        Raises Displaced, and StoreError when the file still cannot be written.
+        Raises DisplacedError, and StoreError when the file still cannot be written.
         """
         with _without_references(home), self.database.snapshot() as mine, home.transaction() as theirs:
             if _fingerprint(theirs) != self._left_as:
-                raise Displaced(
+                raise DisplacedError(
                     f"{home.path}: another program changed it while the state was kept in memory; it is left alone. "
                     "Restart budgetd to go on from the file",
                     transient=True,
@@ -91,6 +91,17 @@ def _without_references(database: Database) -> Iterator[None]:
         yield
     finally:
         database.pragma("foreign_keys = ON")
+
+
+def _runs(days: Iterable[date]) -> list[tuple[date, date]]:
+    """Days that follow each other, as first and last."""
+    runs: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if runs and runs[-1][1] + DAY == day:
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    return runs
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

@@ -18,7 +18,7 @@ from budgetd.stores.lock import Lock, plain_errors
 from budgetd.stores.migrations import MIGRATIONS, migrate, version
 from budgetd.stores.reading import HOME, SqliteReader, open_unwritable
 from budgetd.stores.records import instant, instant_text
-from budgetd.stores.refuge import Displaced, Refuge
+from budgetd.stores.refuge import DisplacedError, Refuge
 
 # A year's limit needs 366 days.
 HISTORY_KEPT = timedelta(days=400)
@@ -75,9 +75,9 @@ class SqliteStore(SqliteReader):
         with plain_errors(self._home.database.path):
             try:
                 if not self._home.writable:
-                    self._open_again()
+                    self._open_again(now)
                 self._refuge.go_home(self._home.database, now)
-            except Displaced as error:
+            except DisplacedError as error:
                 self._why = str(error)
                 raise
         self._refuge.database.close()
@@ -97,7 +97,7 @@ class SqliteStore(SqliteReader):
     def commit(self, changes: Changes) -> None:
         """Write one evaluation: all of it, or nothing."""
         # In a refuge only what differs from the file is held: memory is short too.
-        days = changes.cost_days if self._refuge is None else tuple(filter(self._differs, changes.cost_days))
+        days = changes.cost_days if self._refuge is None else self._changed(changes.cost_days)
         with self._database.transaction() as connection:
             if changes.organisation is not None:
                 self._pin(connection, changes.organisation)
@@ -174,15 +174,21 @@ class SqliteStore(SqliteReader):
         super().close()
         self._home.close()
 
-    def _differs(self, day: CostDay) -> bool:
-        return day not in self.cost_days(day.day, day.day + DAY)
+    def _changed(self, days: Iterable[CostDay]) -> tuple[CostDay, ...]:
+        """Those that are not kept just so."""
+        changed = {day.day: day for day in days}
+        if changed:
+            for known in self.cost_days(min(changed), max(changed) + DAY):
+                if changed.get(known.day) == known:
+                    del changed[known.day]
+        return tuple(changed.values())
 
-    def _open_again(self) -> None:
+    def _open_again(self, now: datetime) -> None:
         """For writing. Both are closed first: SQLite must not have a file open in two ways in one process."""
         path = self._home.database.path
         self._home.close()
         try:
-            self._home = _open_writable(path, Lock(path), self._kind)
+            self._home = _open_writable(path, now, Lock(path), self._kind)
         except StoreError:
             self._home = _open_unwritable(path)
             raise
@@ -209,7 +215,8 @@ def open_store(path: Path, now: datetime, *, kind: type[Database] = Database) ->
     """
     with plain_errors(path):
         try:
-            return _open_store(path, now, kind)
+            with plain_errors(path):
+                return _open_store(path, now, kind)
         except StoreError as error:
             if not error.transient or error.locked or not path.exists():
                 raise
@@ -219,44 +226,39 @@ def open_store(path: Path, now: datetime, *, kind: type[Database] = Database) ->
 
 
 def _open_store(path: Path, now: datetime, kind: type[Database]) -> SqliteStore:
-    with plain_errors(path):
-        make_folder(path.parent)
-        lock = Lock(path)
-        try:
-            recovered_from = open_or_recover(path, now, used=lock.used)
-            _upgrade(path, now)
-        except BaseException:
-            lock.release()
-            raise
-        return SqliteStore(_open_writable(path, lock, kind), kind, recovered_from)
+    make_folder(path.parent)
+    lock = Lock(path)
+    try:
+        recovered_from = open_or_recover(path, now, used=lock.used)
+    except BaseException:
+        lock.release()
+        raise
+    return SqliteStore(_open_writable(path, now, lock, kind), kind, recovered_from)
 
 
-def _upgrade(path: Path, now: datetime) -> None:
-    database = open_database(path)
+def _open_writable(path: Path, now: datetime, lock: Lock, kind: type[Database]) -> Home:
+    """The lock is let go when it fails."""
+    try:
+        database = _open_current(path, now, kind)
+        lock.mark_used()
+    except BaseException:
+        lock.release()
+        raise
+    return Home(database, lock, writable=True)
+
+
+def _open_current(path: Path, now: datetime, kind: type[Database]) -> Database:
+    database = open_database(path, kind)
     try:
         found = version(database)
         if found < len(MIGRATIONS):
             back_up(database, now, f"-version-{found}")
             migrate(database)
-    finally:
-        database.close()
-
-
-def _open_writable(path: Path, lock: Lock, kind: type[Database]) -> Home:
-    try:
-        database = open_database(path, kind)
-    except BaseException:
-        lock.release()
-        raise
-    home = Home(database, lock, writable=True)
-    try:
-        version(database)
-        lock.mark_used()
         database.watch()
     except BaseException:
-        home.close()
+        database.close()
         raise
-    return home
+    return database
 
 
 def _open_unwritable(path: Path) -> Home:

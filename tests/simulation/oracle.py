@@ -70,6 +70,7 @@ class Oracle:
         self._reported: dict[str, set[str]] = defaultdict(set)
         self._unconfirmed: dict[tuple[str, str], Parcel] = {}
         self._complaining: list[Parcel] = []
+        self._open_reports: dict[tuple[str, str], datetime] = {}
 
     # --- what the world did --------------------------------------------------------------------
 
@@ -165,6 +166,8 @@ class Oracle:
             if alert["rule"]["id"] == _REPORT:
                 self._check_report(channel, alert)
                 parcel.about_reports = True
+                parcel.oldest = max(parcel.oldest, at - self._open_reports.get((channel, message.id), at))
+                self._open_reports.setdefault((channel, message.id), at)
                 continue
             item = self._item(channel, alert)
             self._check_place(channel, message.id, item)
@@ -204,8 +207,7 @@ class Oracle:
             )
         for alert in _alerts(message):
             if alert["rule"]["id"] == _REPORT:
-                delivery, _, state = alert["scope"]["dimensions"][0]["id"].partition("/")
-                self._reported[delivery].add(state)
+                self._open_reports.pop((channel, message.id), None)
             else:
                 item = self._item(channel, alert)
                 item.state = "received"
@@ -264,6 +266,7 @@ class Oracle:
         about, name = alert["scope"]["dimensions"][0]["id"], alert["scope"]["dimensions"][0]["name"]
         delivery, _, state = about.partition("/")
         self._check(channel != name, f"{channel} was sent a complaint about itself")
+        self._reported[delivery].add(state)
         parcel = self._parcels.get((name, delivery))
         given_up = state == "given_up"
         if parcel is None:
@@ -284,6 +287,10 @@ class Oracle:
             since = max(taking_since, item.expected.at)
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
             self._check(at - since < PROMPT, lost)
+        for (name, delivery), first in self._open_reports.items():
+            aged = self._parcels[(name, delivery)].oldest >= GIVE_UP - timedelta(hours=1)
+            late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
+            self._check(not late, f"{channel} takes messages and has not got the complaint {delivery}")
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""

@@ -1,0 +1,261 @@
+"""The oracle is worth its name only if it finds what is broken on purpose: each of these daemons must be caught."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+
+import pytest
+
+from budgetd.delivery import Answer, deadline
+from budgetd.evaluation import Evaluator, Observation
+from budgetd.message import Flavour, render_safely
+from budgetd.model import (
+    Changes,
+    CostDay,
+    Delivery,
+    DeliveryState,
+    Face,
+    Health,
+    Notice,
+    Outcome,
+    Receipt,
+    Report,
+    SourceError,
+    identity,
+)
+from budgetd.outbox import Outbox
+from budgetd.period import DAY, midnight
+from budgetd.sources.cost_report import CostReport, window
+from budgetd.store import Memory
+from budgetd.stores.sqlite import SqliteStore
+from tests.simulation.api import SimulatedApi
+from tests.simulation.world import Parts, SimulationError, live
+
+SEEDS = range(1, 9)
+DAYS = 60
+
+
+class MarksBeforeItSends(Outbox):
+    """healthchecks, elastalert2: delivered as soon as it is tried."""
+
+    def _send(self, delivery: Delivery, now: datetime) -> None:
+        self._store.begin_attempt(delivery.id, now)
+        self._store.settle(delivery.id, Receipt(Outcome.DELIVERED), now, state=DeliveryState.DELIVERED)
+        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+    def settle(self, answer: Answer, now: datetime) -> bool:
+        return answer.receipt.outcome is Outcome.DELIVERED
+
+
+class OneSuccessHidesFailures(Outbox):
+    """elastalert2: when one channel took it, it is told."""
+
+    def settle(self, answer: Answer, now: datetime) -> bool:
+        if answer.receipt.outcome is Outcome.RETRY:
+            answer = replace(answer, receipt=Receipt(Outcome.DELIVERED))
+        return super().settle(answer, now)
+
+
+class NewIdOnEachAttempt(Outbox):
+    """No idempotency: an attempt that is repeated is another message."""
+
+    def _send(self, delivery: Delivery, now: datetime) -> None:
+        self._store.begin_attempt(delivery.id, now)
+        self._in_flight[delivery.id] = delivery
+        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        message = replace(message, id=identity("dlv", delivery.id, delivery.attempts))
+        self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+
+class TwoTransactions(Evaluator):
+    """The figures and incidents first, the messages afterwards; a kill in between, and nobody is told."""
+
+    def take(self, observation: Observation, now: datetime) -> Changes:
+        changes = self.judge(observation, now)
+        self._store.commit(replace(changes, deliveries=(), notices=(), superseded=()))
+        self._store.commit(Changes(now, notices=changes.notices, deliveries=changes.deliveries))
+        return changes
+
+
+class MissingIsZero(CostReport):
+    """Prometheus and its kin: no answer is no spend."""
+
+    def read(self, now: datetime, since: date | None) -> Report:
+        try:
+            return super().read(now, since)
+        except SourceError:
+            asked = window(now, since)
+            days = [asked.start + DAY * number for number in range((asked.end - asked.start).days - 1)]
+            made = tuple(CostDay(day, {}) for day in days)
+            return Report(self.name, asked.start, asked.today, made, midnight(asked.today))
+
+
+class AmountInTheIdentity(Evaluator):
+    """Prometheus #3694: a notice is another one when the amount is another one, so each poll says it again."""
+
+    def judge(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        changes = super().judge(observation, now, edited=edited)
+        known = {(notice.incident, notice.facts.step) for notice in changes.notices}
+        again = [
+            incident
+            for incident in self._state.recall().incidents.values()
+            if incident.state == "open" and ":" not in incident.rule and (incident.id, None) not in known
+        ]
+        made = [
+            replace(told, id=identity("evt", told.incident, told.facts.step, incident.amount))
+            for incident in again
+            for told in self._state.notices(incident.id)[-1:]
+            if observation.report is not None and told.facts.amount != incident.amount
+        ]
+        deliveries = [
+            Delivery(identity("dlv", channel, notice.id), channel, (notice,), now, now)
+            for notice in made
+            for channel in self.rulebook.channels
+        ]
+        return replace(changes, notices=(*changes.notices, *made), deliveries=(*changes.deliveries, *deliveries))
+
+
+class ForwardOnly(CostReport):
+    """A watermark that only goes forward: what is restated is never looked at again."""
+
+    def __init__(self, api: SimulatedApi) -> None:
+        super().__init__(api)
+        self._seen: set[date] = set()
+
+    def read(self, now: datetime, since: date | None) -> Report:
+        report = super().read(now, since)
+        fresh = tuple(day for day in report.days if day.day not in self._seen)
+        self._seen |= {day.day for day in fresh}
+        return replace(report, days=fresh)
+
+
+class TotalIsThePartSeen(CostReport):
+    """A page that fails on the way is left out, and what was read counts as all."""
+
+    def read(self, now: datetime, since: date | None) -> Report:
+        report = super().read(now, since)
+        return replace(report, days=tuple(replace(day, lines=dict(list(day.lines.items())[:-1])) for day in report.days))
+
+
+class NeverSupersedes(Evaluator):
+    """Every state of an incident is sent, however old."""
+
+    def judge(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        return replace(super().judge(observation, now, edited=edited), superseded=())
+
+
+class ForgetsItsRules(SqliteStore):
+    """State in memory: each start is a first run, whose crossings are a baseline."""
+
+
+def forgetting_rules(store: SqliteStore) -> SqliteStore:
+    recall, first = store.recall, [True]
+
+    def forgetful() -> Memory:
+        memory = recall()
+        if first[0] and memory.rules:
+            memory = replace(memory, rules={})
+        return memory
+
+    def commit(changes: Changes) -> None:
+        SqliteStore.commit(store, changes)
+        first[0] = first[0] and not changes.rules
+
+    store.recall = forgetful  # type: ignore[method-assign]
+    store.commit = commit  # type: ignore[method-assign]
+    return store
+
+
+def forgetting_incidents(store: SqliteStore) -> SqliteStore:
+    """LiteLLM #35814: what was announced is kept in memory, so that a restart repeats everything."""
+    recall, told = store.recall, set[str]()
+
+    def forgetful() -> Memory:
+        memory = recall()
+        return replace(memory, incidents={id: each for id, each in memory.incidents.items() if id in told})
+
+    def commit(changes: Changes) -> None:
+        SqliteStore.commit(store, changes)
+        told.update(incident.id for incident in changes.incidents)
+
+    store.recall = forgetful  # type: ignore[method-assign]
+    store.commit = commit  # type: ignore[method-assign]
+    return store
+
+
+def resolving_at_once(store: SqliteStore) -> SqliteStore:
+    """One poll below the limit is enough: a correction that is corrected pages twice."""
+    recall = store.recall
+
+    def hasty() -> Memory:
+        memory = recall()
+        doubtful = {id: replace(each, state="doubtful") for id, each in memory.incidents.items() if each.state == "open"}
+        return replace(memory, incidents={**memory.incidents, **doubtful})  # type: ignore[dict-item]
+
+    store.recall = hasty  # type: ignore[method-assign]
+    return store
+
+
+def losing_order(store: SqliteStore) -> SqliteStore:
+    """The newest first."""
+    due = store.due
+
+    def newest(now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
+        waiting = [d for d in store.recall().outbox if d.next_attempt_at <= now and d.channel not in busy]
+        return tuple({d.channel: d for d in waiting}.values()) if due(now, busy) else ()
+
+    store.due = newest  # type: ignore[method-assign]
+    return store
+
+
+def blind_for_ever(store: SqliteStore) -> SqliteStore:
+    """Each failed poll is the first one: nobody hears that nothing is seen."""
+    recall = store.recall
+
+    def unaware() -> Memory:
+        return replace(recall(), health={})
+
+    store.recall = unaware  # type: ignore[method-assign]
+    return store
+
+
+MUTANTS: Mapping[str, Parts] = {
+    "mark before send": Parts(outbox=MarksBeforeItSends),
+    "two transactions": Parts(evaluator=TwoTransactions),
+    "resolve on missing data": Parts(source=MissingIsZero),
+    "the amount in the identity": Parts(evaluator=AmountInTheIdentity),
+    "one success hides another's failure": Parts(outbox=OneSuccessHidesFailures),
+    "a new id on each attempt": Parts(outbox=NewIdOnEachAttempt),
+    "a watermark that only goes forward": Parts(source=ForwardOnly),
+    "a part is the total": Parts(source=TotalIsThePartSeen),
+    "nothing is superseded": Parts(evaluator=NeverSupersedes),
+    "a baseline at every start": Parts(store=forgetting_rules),
+    "announced steps in memory": Parts(store=forgetting_incidents),
+    "resolved by one poll": Parts(store=resolving_at_once),
+    "blind and silent": Parts(store=blind_for_ever),
+}
+
+
+def histories(parts: Parts) -> Iterator[str]:
+    """What the oracle says of each history, as far as it says anything."""
+    for seed in SEEDS:
+        try:
+            live(seed, DAYS, parts)
+        except SimulationError as broken:
+            yield str(broken).splitlines()[0]
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_the_oracle_catches_a_daemon_that_has(name: str) -> None:
+    assert next(histories(MUTANTS[name]), None) is not None, f"{name}: nobody noticed in {len(SEEDS)} histories"
+
+
+def test_the_oracle_has_nothing_against_the_real_one() -> None:
+    assert list(histories(Parts())) == []
+
+
+__all__ = ["Decimal", "Face", "Health", "Notice"]
