@@ -79,12 +79,24 @@ class CostDay:
 
 
 @dataclass(frozen=True, slots=True)
+class CostSlice:
+    """The cost lines of a part of a UTC day, [start, end): an hour or a minute. Kept in memory only."""
+
+    start: datetime
+    end: datetime
+    lines: Mapping[Dimensions, Decimal]
+    basis: Basis = Basis.ESTIMATED
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One whole, consistent reading of a source: all pages, or it does not exist.
 
     `start` and `end` are the half-open range of UTC days that it covers; `days` holds those whose content may have
     changed since the last reading, the other days of the range are as they were.
     `through` is the instant up to which the source is complete. `remarks` are oddities for the operator.
+    `slices` are the parts of the newest days that the source knows, without gap or overlap, the oldest first.
+    `unpriced` are tokens that no rate is known for, by (model, token type): they are in no amount.
     """
 
     source: str
@@ -93,6 +105,8 @@ class Report:
     days: tuple[CostDay, ...]
     through: datetime
     remarks: tuple[str, ...] = ()
+    slices: tuple[CostSlice, ...] = ()
+    unpriced: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
