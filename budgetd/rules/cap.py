@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -75,7 +76,7 @@ class Cap(Rule):
     def history(self) -> int:
         return self.per.longest
 
-    @property
+    @cached_property
     def stakes(self) -> str:
         own = sorted((name, canonical(limit)) for name, limit in self.limits.items())
         return str((canonical(self.limit), own, [canonical(share) for share in self.steps or ()]))
