@@ -21,6 +21,7 @@ from budgetd.model import (
     Receipt,
     Report,
     SourceError,
+    State,
     identity,
 )
 from budgetd.outbox import Outbox
@@ -100,7 +101,7 @@ class AmountInTheIdentity(Evaluator):
         again = [
             incident
             for incident in self._state.recall().incidents.values()
-            if incident.state == "open" and ":" not in incident.rule and (incident.id, None) not in known
+            if incident.state is State.OPEN and ":" not in incident.rule and (incident.id, None) not in known
         ]
         made = [
             replace(told, id=identity("evt", told.incident, told.facts.step, incident.amount))
@@ -171,7 +172,7 @@ def forgetting_incidents(store: SqliteStore) -> SqliteStore:
 
     def forgetful() -> Memory:
         memory = recall()
-        return replace(memory, incidents={id: each for id, each in memory.incidents.items() if id in told})
+        return replace(memory, incidents={known: each for known, each in memory.incidents.items() if known in told})
 
     def commit(changes: Changes) -> None:
         SqliteStore.commit(store, changes)
@@ -189,9 +190,11 @@ def resolving_at_once(store: SqliteStore) -> SqliteStore:
     def hasty() -> Memory:
         memory = recall()
         doubtful = {
-            id: replace(each, state="doubtful") for id, each in memory.incidents.items() if each.state == "open"
+            known: replace(each, state=State.DOUBTFUL)
+            for known, each in memory.incidents.items()
+            if each.state is State.OPEN
         }
-        return replace(memory, incidents={**memory.incidents, **doubtful})  # type: ignore[dict-item]
+        return replace(memory, incidents={**memory.incidents, **doubtful})
 
     store.recall = hasty  # type: ignore[method-assign]
     return store

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import queue
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -91,6 +90,7 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
 
 def _summary(ticked: Ticked, waiting: int) -> int:
     error = ticked.observation.error
+    _remark(ticked.observation)
     if error is not None:
         wiring.complain(error)
     elif ticked.changes.through is not None:
@@ -120,9 +120,14 @@ def _show(changes: Changes, observation: Observation, now: datetime) -> None:
     for delivery in changes.deliveries:
         message = render_safely(delivery, now)
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
-    for remark in observation.report.remarks if observation.report is not None else ():
-        print(f"budgetd: {remark}", file=sys.stderr)
+    _remark(observation)
     print(f"{_count(len(changes.deliveries), 'message')} would be sent. Nothing was kept or sent.")
+
+
+def _remark(observation: Observation) -> None:
+    """Oddities that were taken all the same."""
+    for remark in observation.report.remarks if observation.report is not None else ():
+        wiring.complain(remark)
 
 
 @contextlib.contextmanager

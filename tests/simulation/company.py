@@ -120,8 +120,8 @@ def found(seed: int, start: date) -> Company:
         founded=founded,
         default_workspace="wrkspc_default",
         workspaces=tuple(
-            SimulatedWorkspace(id, ((founded, f"Team {number}"), (renamed, f"Renamed {number}")))
-            for number, id in enumerate(named)
+            SimulatedWorkspace(known, ((founded, f"Team {number}"), (renamed, f"Renamed {number}")))
+            for number, known in enumerate(named)
         ),
         streams=(),
         streams_of=tuple(chance.sample(streams, chance.randint(4, 6))),

@@ -1,4 +1,4 @@
-"""The judge from outside: what the channels received against what had to be said, and nothing from the daemon's state."""
+"""The judge from outside: what the channels received against what had to be said; the daemon's state is not asked."""
 
 from __future__ import annotations
 
@@ -244,8 +244,8 @@ class Oracle:
         self._check(self._ids.setdefault(place, ids) == ids, f"{place} changed its id: {self._ids[place]}, {ids}")
         self._check(self._owners.setdefault(ids[0], place) == place, f"{ids[0]} names two notices")
         self._check(self._owners.setdefault(ids[1], expected.key) == expected.key, f"{ids[1]} names two incidents")
-        said = {"kind": alert["state"], "reason": alert["reason"]}
-        due = {"kind": expected.kind, "reason": expected.reason}
+        said: dict[str, object] = {"kind": alert["state"], "reason": alert["reason"]}
+        due: dict[str, object] = {"kind": expected.kind, "reason": expected.reason}
         if expected.severity is not None:
             said["severity"], due["severity"] = alert["severity"], expected.severity
         if expected.step is not None:
