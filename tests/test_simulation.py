@@ -99,9 +99,7 @@ def test_a_short_history_survives_a_crash_at_each_of_its_points(workers: Process
     whole = lived(SHORT)
     assert isinstance(whole, History), whole
     assert whole.points >= 60
-    plans = [
-        Plan(SHORT.seed, SHORT.days, 0.0, point, SHORT.faults, SHORT.calm_days) for point in range(1, whole.points + 1)
-    ]
+    plans = [replace(SHORT, only_crash=point) for point in range(1, whole.points + 1)]
     results = list(workers.map(lived, plans, chunksize=8))
     stories = [each for each in results if isinstance(each, str)]
     assert not stories, stories[0]

@@ -140,10 +140,9 @@ def first_file(company: Company, chance: random.Random) -> FileSpec:
     return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept))
 
 
-EDITS = ("raise", "lower", "steps", "severity", "route", "text", "remove", "add", "for_each", "own limit", "notify") + (
-    "drop channel",
-    "raise",
-    "lower",
+EDITS = (
+    *("raise", "lower", "raise", "lower", "steps", "severity", "route", "text"),
+    *("remove", "add", "for_each", "own limit", "notify", "drop channel"),
 )
 
 
