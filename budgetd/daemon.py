@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from budgetd import clock
+from budgetd.caretaker import Caretaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator, Observation
@@ -45,7 +46,7 @@ STORE_RETRY = 15.0
 STORE_PAUSE = 1.0
 SHORTEST_NAP = 0.01
 # At the end, the answers to what has left are waited for so many seconds: else the next start must send it again.
-LAST_ANSWERS = 1.0
+LAST_ANSWERS = 0.8
 
 # Seconds that our clock may differ from the service's.
 MOST_SKEW = 120.0
@@ -121,12 +122,22 @@ def tick(reader: Reader, evaluator: Evaluator, outbox: Outbox, inbox: Inbox, now
 def deliver(outbox: Outbox, inbox: Inbox, now: datetime) -> tuple[int, int]:
     """Send and settle all that is due at `now`, in this thread: how many attempts delivered, how many did not."""
     results: list[bool] = []
-    while outbox.send_due(now):
+    # One by one: a kill can then leave one message in doubt, not one for each channel.
+    while outbox.send_due(now, most=1) or not inbox.empty():
         while not inbox.empty():
             item = inbox.get()
             if isinstance(item, Answer):
-                results.append(outbox.settle(item, now))
+                results.append(_settle(outbox, inbox, item, now))
     return sum(results), len(results) - sum(results)
+
+
+def _settle(outbox: Outbox, inbox: Inbox, answer: Answer, now: datetime) -> bool:
+    try:
+        return outbox.settle(answer, now)
+    except StoreError:
+        # It is sent: whoever tries again must find the answer, not send again.
+        inbox.put(answer)
+        raise
 
 
 # --- the loop ----------------------------------------------------------------------------------
@@ -174,6 +185,10 @@ class Daemon:
     _reading_since: float | None = None
     _unsaved: list[Item] = field(default_factory=list)
     _kept_up: date | None = None
+    caretaker: Caretaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.caretaker = Caretaker(self.store, self.evaluator)
 
     def ask_reload(self) -> None:
         """Read the rules again soon; a hundred requests at once are one. For a signal handler."""
@@ -195,6 +210,7 @@ class Daemon:
             if self._reading_since is not None and steady - self._reading_since > LONGEST_POLL:
                 log.critical("a poll hangs since %d s: ending, to be started anew", LONGEST_POLL)
                 return EXIT_FAILED
+            self._guarded(partial(self.caretaker.look_after, now, steady))
             self._begin_poll(now, steady)
             self._guarded(partial(self.outbox.send_due, now))
             self._report()
@@ -203,6 +219,7 @@ class Daemon:
             if isinstance(item, Stop):
                 self.supervisor.tell("STOPPING=1", "STATUS=ending")
                 self._settle_last()
+                self._guarded(lambda: self.caretaker.leave(clock.now()))
                 return EXIT_DONE
             if item is not None:
                 self._handle(item, clock.now())
@@ -232,12 +249,14 @@ class Daemon:
             self._unsaved.append(item)
 
     def _guarded(self, act: Callable[[], Result]) -> Result | None:
-        """Do it; None when the state cannot be written for now (full, locked), which ends by itself or is mended."""
+        """Do it, in memory when the state cannot be written; None when it must wait (locked: that ends by itself)."""
         try:
             return act()
         except StoreError as error:
             if not error.transient:
                 raise
+            if self.caretaker.helps(error, clock.now(), clock.monotonic()):
+                return self._guarded(act)
             log.error("the state cannot be written for now: %s", error)
             self.status = f"the state cannot be written: {error}"
             self._troubled = True
@@ -276,7 +295,8 @@ class Daemon:
 
     def _report(self) -> None:
         rules = "; the rules file has mistakes, the old rules stay in force" if self.broken_rules else ""
-        self.supervisor.tell("WATCHDOG=1", f"STATUS={self.status}{rules}")
+        state = f"; {self.caretaker.status}" if self.caretaker.status else ""
+        self.supervisor.tell("WATCHDOG=1", f"STATUS={self.status}{rules}{state}")
 
     # --- polling ---------------------------------------------------------------------------------
 
@@ -326,7 +346,13 @@ class Daemon:
         """Once a day: a backup, then retention."""
         if self._kept_up != now.date():
             self._kept_up = now.date()
-            self.store.back_up(now)
+            try:
+                self.store.back_up(now)
+            except StoreError as error:
+                # It needs more space than the state itself, which may well be writable still.
+                if not error.transient:
+                    raise
+                log.error("no backup could be made today: %s", error)
             self.store.prune(now)
 
     # --- edits -----------------------------------------------------------------------------------

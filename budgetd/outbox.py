@@ -44,10 +44,10 @@ class Outbox:
         self._lanes.replace(senders)
         self._flavours = flavours
 
-    def send_due(self, now: datetime) -> int:
-        """Hand every due delivery of an idle channel to its lane. How many there were."""
+    def send_due(self, now: datetime, most: int | None = None) -> int:
+        """Hand every due delivery of an idle channel to its lane, or so many of them. How many there were."""
         busy = {delivery.channel for delivery in self._in_flight.values()}
-        due = self._store.due(now, busy)
+        due = self._store.due(now, busy)[:most]
         for delivery in due:
             if delivery.channel in self._evaluator.rulebook.channels:
                 self._send(delivery, now)

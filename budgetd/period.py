@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 PeriodKind = Literal["day", "week", "month", "quarter", "year", "last"]
@@ -79,16 +80,16 @@ class Calendar:
 
     def holding(self, day: date) -> Period:
         """The period that the UTC day belongs to; for `last` the one that ends with it."""
-        if self.kind == "last":
-            return Period(midnight(day - DAY * (self.length - 1)), midnight(day + DAY))
-        first, following = self._bounds(day)
-        return Period(midnight(first), midnight(following))
+        return _holding(self, day)
 
     def owns(self, period: Period) -> bool:
         """Whether the period is one of this calendar's."""
         return self.holding(day_before(period.end)) == period
 
-    def _bounds(self, day: date) -> tuple[date, date]:
+    def bounds(self, day: date) -> tuple[date, date]:
+        """The first UTC day of the period that the day belongs to, and the first one after it."""
+        if self.kind == "last":
+            return day - DAY * (self.length - 1), day + DAY
         if self.kind == "day":
             return day, day + DAY
         if self.kind == "week":
@@ -103,6 +104,13 @@ class Calendar:
             first = date(day.year, day.month - (day.month - 1) % 3, 1)
             return first, _add_months(first, 3)
         return date(day.year, 1, 1), date(day.year + 1, 1, 1)
+
+
+# Every rule asks for the same few periods at each poll, and there may be thousands of rules.
+@lru_cache(maxsize=4_096)
+def _holding(calendar: Calendar, day: date) -> Period:
+    first, following = calendar.bounds(day)
+    return Period(midnight(first), midnight(following))
 
 
 def _add_months(first: date, months: int) -> date:

@@ -25,9 +25,12 @@ class Spend:
         self.through: datetime | None = None
         self._lenses = {view: Lens(view, naming) for view in views}
         self._days: dict[date, dict[View, dict[Scope, Decimal]]] = {}
+        self._latest: date | None = None
         self._kinds: dict[date, tuple[Basis, bool]] = {}
         self._rankings: dict[tuple[View, Period], Ranking] = {}
         self._totals: dict[tuple[View, Period], Mapping[Scope, Decimal]] = {}
+        self._covered: dict[tuple[Period, datetime], bool] = {}
+        self._bases: dict[Period, Basis] = {}
 
     def replace(self, day: CostDay) -> bool:
         """Take a day's cost lines in place of what was known of that day. Whether that changes anything."""
@@ -36,10 +39,13 @@ class Spend:
         if amounts == self._days.get(day.day) and kind == self._kinds[day.day]:
             return False
         self._days[day.day] = amounts
+        self._latest = max(day.day, self._latest or day.day)
         self._kinds[day.day] = kind
         for kept in (self._rankings, self._totals):
             for key in [key for key in kept if key[1].holds(day.day)]:
                 del kept[key]
+        self._covered.clear()
+        self._bases.clear()
         return True
 
     def lens(self, view: View) -> Lens:
@@ -48,7 +54,7 @@ class Spend:
 
     def latest(self) -> date | None:
         """The newest UTC day that anything is known of, also if it is not over."""
-        return max(self._days, default=None)
+        return self._latest
 
     def knows(self, days: Iterable[date]) -> bool:
         """Whether every one of the UTC days is known."""
@@ -58,11 +64,19 @@ class Spend:
         """Whether every day of the period up to the end of the data is known, and there is such a day."""
         if self.through is None:
             return False
-        past = [day for day in period.days() if Period(period.start, self.through).holds(day)]
-        return bool(past) and self.knows(past)
+        key = (period, self.through)
+        if key not in self._covered:
+            past = [day for day in period.days() if Period(period.start, self.through).holds(day)]
+            self._covered[key] = bool(past) and self.knows(past)
+        return self._covered[key]
 
     def basis(self, period: Period) -> Basis:
         """Whether the period's amounts are billed, estimated, or both."""
+        if period not in self._bases:
+            self._bases[period] = self._basis(period)
+        return self._bases[period]
+
+    def _basis(self, period: Period) -> Basis:
         found = {self._kinds[day][0] for day in period.days() if day in self._kinds}
         return found.pop() if len(found) == 1 else (Basis.MIXED if found else Basis.BILLED)
 

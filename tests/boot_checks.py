@@ -24,7 +24,7 @@ from budgetd.simulator.server import serve
 KEY = "sk-ant-admin01-CANARY-of-the-boot-check"
 TOKEN = "CANARY-hook-token"
 ETC = Path("/etc/budgetd")
-# Only what a test must: no two minutes of waiting, loopback addresses, a secret for the channel. The rest is the unit's.
+# Only what a test must: no minutes of waiting, loopback, a secret for the channel. The rest is the unit's.
 DROP_IN = """\
 [Service]
 WatchdogSec=6s

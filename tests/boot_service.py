@@ -25,11 +25,9 @@ LONGEST = 240  # seconds
 
 # What stands in for a package: the interpreter, its libraries and this checkout, where the unit's hardening sees them.
 LAUNCHER = f"""\
-#!{INSIDE}/python/bin/python3
-import sys
-sys.path[:0] = ["{INSIDE}/checkout", "{INSIDE}/packages"]
-from budgetd.__main__ import main
-sys.exit(main())
+#!/bin/sh
+export LD_LIBRARY_PATH={INSIDE}/python/lib PYTHONPATH={INSIDE}/checkout:{INSIDE}/packages
+exec {INSIDE}/python/bin/python3 -m budgetd "$@"
 """
 CHECK_UNIT = f"""\
 [Unit]
@@ -42,7 +40,7 @@ FailureAction=exit-force
 
 [Service]
 Type=oneshot
-Environment=PYTHONPATH={INSIDE}/checkout:{INSIDE}/packages
+Environment=LD_LIBRARY_PATH={INSIDE}/python/lib PYTHONPATH={INSIDE}/checkout:{INSIDE}/packages
 WorkingDirectory={INSIDE}/checkout
 ExecStart={INSIDE}/python/bin/python3 -m tests.boot_checks /{RESULTS}
 StandardOutput=file:/var/log/boot-check.log

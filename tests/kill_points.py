@@ -19,13 +19,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.kill_scene import BUDGETD, KILLED, SCENES, Scene, Stage, Verdict, stage
+from tests.kill_scene import BUDGETD, KILLED, SCENES, Scene, Stage, Verdict, stage, tail
 
 SYSCALLS = (
     "write",
@@ -45,6 +45,8 @@ SYSCALLS = (
 MUTANT = (sys.executable, "-m", "tests.kill_mutant")
 AT_ONCE = 2
 _CALL = re.compile(r"(\d+) +(\w+)\(")
+# Source, libraries, locales: nothing is at stake while they are read.
+_LOADING = re.compile(r"\.pyc?\b|\.so\b|/lib/python|/site-packages|/usr/(lib|share)/|/etc/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,14 @@ class Point:
     @property
     def name(self) -> str:
         return f"{self.syscall}-{self.when}"
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Of one system call: which are worth a kill, counted from the start of the process; and how many there are."""
+
+    worth: list[int]
+    last: int
 
 
 @dataclass(slots=True)
@@ -99,40 +109,43 @@ def why_not() -> str:
     return "" if tried.returncode in KILLED else f"strace cannot kill here: {tried.stderr.strip()}"
 
 
-def calls(stage: Stage, scene: Scene) -> dict[str, tuple[int, int]]:
-    """For each system call: the first one after the state was opened, and the last. Before it nothing is at stake."""
+def calls(stage: Stage, scene: Scene) -> dict[str, Calls]:
+    """The calls of each kind in a pass that nobody kills."""
     home = stage.copy(scene, f"{scene.name}-calls")
     trace = home / "trace"
-    prefix = ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={','.join(SYSCALLS)}"]
+    prefix = ["strace", "-f", "-y", "-qq", "-o", str(trace), "-e", f"trace={','.join(SYSCALLS)}"]
     if stage.run(scene.killed, home, f"{scene.name}-calls", prefix) != 0:
-        raise RuntimeError("the pass did not end well under strace")
-    return _spans(trace.read_text(errors="replace").splitlines())
+        raise RuntimeError(f"the pass did not end well under strace:\n{tail(home)}")
+    return numbers(trace.read_text(errors="replace").splitlines())
 
 
-def _spans(lines: Iterable[str]) -> dict[str, tuple[int, int]]:
-    counts: Counter[str] = Counter()
-    before: Counter[str] | None = None
-    main = None
+def numbers(lines: Iterable[str]) -> dict[str, Calls]:
+    """Worth a kill is each call since the state was opened, unless it only loads the program's own files."""
+    counts: Counter[tuple[str, str]] = Counter()
+    worth: defaultdict[str, set[int]] = defaultdict(set)
+    opened = False
     for line in lines:
         found = _CALL.match(line)
         if found is None:
             continue
-        main = main or found[1]
-        if before is None and "budgetd.db.lock" in line:
-            before = counts.copy()
-        if found[1] == main:  # strace counts for each thread
-            counts[found[2]] += 1
-    return {name: ((before or Counter())[name] + 1, last) for name, last in counts.items()}
+        thread, syscall = found.groups()
+        counts[thread, syscall] += 1  # strace counts for each thread, and the first one to get there ends them all
+        opened = opened or "budgetd.db.lock" in line
+        if opened and not _LOADING.search(line):
+            worth[syscall].add(counts[thread, syscall])
+    return {
+        syscall: Calls(sorted(found), max(count for (_, name), count in counts.items() if name == syscall))
+        for syscall, found in worth.items()
+    }
 
 
-def spread(span: tuple[int, int], most: int | None) -> Iterator[int]:
-    """Every number from the first on, without end; or `most` of them, the first and the last included."""
-    first, last = span
-    if most is None or last - first + 1 <= most:
-        return itertools.count(first)
+def spread(points: Sequence[int], most: int | None) -> list[int]:
+    """So many of the points, the first and the last included; or all."""
+    if most is None or len(points) <= most:
+        return list(points)
     if most == 1:
-        return iter([(first + last) // 2])
-    return iter(sorted({first + (last - first) * step // (most - 1) for step in range(most)}))
+        return [points[len(points) // 2]]
+    return sorted({points[(len(points) - 1) * step // (most - 1)] for step in range(most)})
 
 
 def try_point(stage: Stage, scene: Scene, point: Point) -> Verdict | None:
@@ -150,28 +163,26 @@ def try_point(stage: Stage, scene: Scene, point: Point) -> Verdict | None:
     return verdict
 
 
-def try_syscall(stage: Stage, scene: Scene, syscall: str, span: tuple[int, int], most: int | None) -> list[Verdict]:
-    """All points of one system call, until the process ends by itself."""
-    verdicts = []
-    for when in spread(span, most):
-        verdict = try_point(stage, scene, Point(syscall, when))
-        if verdict is None:
-            break
+def try_syscall(stage: Stage, scene: Scene, syscall: str, calls: Calls, most: int | None) -> list[Verdict]:
+    """The points of one system call; when it is all of them, on until the process ends by itself."""
+    verdicts = [try_point(stage, scene, Point(syscall, when)) for when in spread(calls.worth, most)]
+    beyond = itertools.count(calls.last + 1)
+    while most is None and (verdict := try_point(stage, scene, Point(syscall, next(beyond)))) is not None:
         verdicts.append(verdict)
-    return verdicts
+    return [verdict for verdict in verdicts if verdict is not None]
 
 
 def try_all(stage: Stage, scene: Scene, syscalls: Sequence[str], most: int | None) -> Iterator[tuple[str, Figures]]:
     """The figures of each system call, as they come."""
-    spans = {name: span for name, span in calls(stage, scene).items() if name in syscalls and span[0] <= span[1]}
-    longest_first = sorted(spans, key=lambda name: spans[name][0] - spans[name][1])
+    found = {name: made for name, made in calls(stage, scene).items() if name in syscalls}
+    names = sorted(found, key=lambda name: len(found[name].worth), reverse=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        tried = {name: pool.submit(try_syscall, stage, scene, name, spans[name], most) for name in longest_first}
-        for name, future in sorted(tried.items(), key=lambda item: spans[item[0]][1] - spans[item[0]][0]):
+        tried = {pool.submit(try_syscall, stage, scene, name, found[name], most): name for name in names}
+        for future in as_completed(tried):
             figures = Figures()
             for verdict in future.result():
                 figures.add(verdict)
-            yield name, figures
+            yield tried[future], figures
 
 
 def main(arguments: Sequence[str]) -> int:

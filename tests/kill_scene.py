@@ -47,7 +47,7 @@ channels:
 GENEROUS = f"version: 1\nchannels:\n{_CHANNELS}rules:\n  - {{id: week, type: cap, limit: 900000, per: {{last: 7d}}}}\n"
 STRICT = GENEROUS.replace("900000", "1000")
 
-Incident, Tell = str, tuple[str, int, str]  # incident, sequence, reason and step
+Tell = tuple[str, int, str]  # incident, sequence, reason and step
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class Stage:
         arrived = self.receiver.arrived(point)
         told = {(arrival.channel, tell) for arrival in arrived for tell in arrival.tells}
         self._find_lost(verdict, self._told[scene.name, later], told, at_kill, states(home), arrived)
-        uncertain = {id for id in arrived_before if at_kill.get(id) != "delivered"}
+        uncertain = {known for known in arrived_before if at_kill.get(known) != "delivered"}
         find_doubled(verdict, arrived, uncertain)
         find_disordered(verdict, arrived)
         verdict.broken += unsound(home)
@@ -268,17 +268,15 @@ class Stage:
             if (channel, incident, what.split()[-1]) not in said:
                 verdict.lost.append(f"{channel}: {incident} {what}")
         ids = {arrival.id for arrival in arrived}
-        for id, state in at_kill.items():
-            if state == "pending" and id not in ids and at_end.get(id) != "superseded":
-                verdict.lost.append(f"{id} was decided before the kill")
+        for delivery, state in at_kill.items():
+            if state == "pending" and delivery not in ids and at_end.get(delivery) != "superseded":
+                verdict.lost.append(f"{delivery} was decided before the kill")
 
     def _reference(self, scene: Scene, what: Pass, name: str) -> frozenset[tuple[str, Tell]]:
         point = f"{scene.name}-{name}"
         home = self.copy(scene, point)
         self._succeed(what, home, point)
-        told = frozenset(
-            (arrival.channel, tell) for arrival in self.receiver.arrived(point) for tell in arrival.tells
-        )
+        told = frozenset((arrival.channel, tell) for arrival in self.receiver.arrived(point) for tell in arrival.tells)
         if {channel for channel, _ in told} != set(CHANNELS):
             raise RuntimeError(f"the scene {scene.name} does not tell each channel something:\n{tail(home)}")
         return told
@@ -341,7 +339,7 @@ def stage(folder: Path, program: Sequence[str] = BUDGETD) -> Iterator[Stage]:
 
 def find_doubled(verdict: Verdict, arrived: Sequence[Arrival], uncertain: set[str]) -> None:
     """Sort what a channel was told twice into what may happen (the same message, uncertain at the kill) and not."""
-    ids: dict[tuple[str, Incident, str], list[str]] = defaultdict(list)
+    ids: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for arrival in arrived:
         for incident, _, what in arrival.tells:
             ids[arrival.channel, incident, what].append(arrival.id)
@@ -353,7 +351,7 @@ def find_doubled(verdict: Verdict, arrived: Sequence[Arrival], uncertain: set[st
 
 def find_disordered(verdict: Verdict, arrived: Sequence[Arrival]) -> None:
     """A channel never hears of an older state of an incident after a newer one."""
-    newest: dict[tuple[str, Incident], int] = {}
+    newest: dict[tuple[str, str], int] = {}
     for arrival in arrived:
         for incident, sequence, what in arrival.tells:
             if sequence < newest.get((arrival.channel, incident), 0):

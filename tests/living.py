@@ -133,7 +133,7 @@ class Post:
 
 
 class Hook:
-    """A web hook on loopback: `statuses` are its next answers, then 200, each after `pause` seconds.
+    """A web hook on loopback: `statuses` are its next answers, then `otherwise`, each after `pause` seconds.
 
     While `hanging` it never answers.
     """
@@ -141,6 +141,7 @@ class Hook:
     def __init__(self) -> None:
         self.posts: list[Post] = []
         self.statuses: list[int] = []
+        self.otherwise = 200
         self.hanging = False
         self.pause = 0.0
         self.headers: dict[str, str] = {}
@@ -151,7 +152,7 @@ class Hook:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                status = hook.statuses.pop(0) if hook.statuses else 200
+                status = hook.statuses.pop(0) if hook.statuses else hook.otherwise
                 hook.posts.append(Post(self.path, dict(self.headers), body, 0 if hook.hanging else status))
                 if hook.hanging:
                     hook.ended.wait(60)

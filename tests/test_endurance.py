@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,9 @@ def running(place: Place, *command: str) -> Iterator[Running]:
 
 @pytest.fixture
 def api() -> Iterator[SimulatedServer]:
-    world = worlds.standard(around=clock.now().date())
+    today = clock.now().date()
+    # A young organisation: its whole history is read at each start.
+    world = replace(worlds.standard(around=today), founded=today - timedelta(days=10))
     with serve(world, clock=clock.now, faults=FaultScript(), key=KEY) as server:
         yield server
 
@@ -226,7 +229,7 @@ def test_an_idle_daemon_ends_at_once_and_in_good_order(number: signal.Signals, p
         began = clock.monotonic()
         daemon.send(number)
         assert daemon.process.wait(5) == 0
-        assert clock.monotonic() - began < 1
+        assert clock.monotonic() - began < STOP_SECONDS
     assert "Traceback" not in daemon.errors
 
 
@@ -297,16 +300,18 @@ def test_sighup_keeps_the_old_rules_against_a_broken_file_and_takes_a_good_one(
     assert "Traceback" not in daemon.errors
 
 
-def test_a_hundred_sighups_at_once_are_few_reloads(place: Place, hook: Hook, manager: Manager) -> None:
+def test_a_hundred_sighups_within_a_second_are_few_reloads(place: Place, hook: Hook, manager: Manager) -> None:
     with running(place) as daemon:
         until(lambda: manager.says("STATUS=data through"))
+        pause = threading.Event()
         for _ in range(100):
             daemon.send(signal.SIGHUP)
+            pause.wait(0.005)
         until(lambda: manager.count("READY=1") > 1)
         place.write({"audit": hook.url()}, [CAP])
         daemon.send(signal.SIGHUP)
         until(lambda: hook.posts)
-        assert 2 <= manager.count("RELOADING=1") < 20
+        assert 2 <= manager.count("RELOADING=1") < 15
         assert daemon.end()[0] == 0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from tests.kill_points import AT_ONCE, MUTANT, Point, _spans, spread, try_point, why_not
+from tests.kill_points import AT_ONCE, MUTANT, Calls, Point, numbers, spread, try_point, why_not
 from tests.kill_scene import SCENES, Arrival, Stage, Verdict, find_disordered, find_doubled, stage
 
 STEP = SCENES["step"]
@@ -51,26 +50,28 @@ def test_a_program_that_marks_before_it_sends_is_found_out(set_up: Stage) -> Non
     assert verdict.lost
 
 
-def test_points_begin_where_the_state_is_opened_and_are_counted_in_the_main_thread() -> None:
+def test_points_begin_where_the_state_is_opened_and_leave_out_the_loading_of_the_program() -> None:
     trace = [
-        '7 openat(AT_FDCWD, "/usr/lib/x.py", O_RDONLY) = 3',
-        "7 close(3) = 0",
-        '7 openat(AT_FDCWD, "/state/budgetd.db.lock", O_RDWR) = 3',
-        "8 close(4) = 0",
-        "7 close(5 <unfinished ...>",
+        '7 openat(AT_FDCWD</state>, "/usr/lib/python3.11/x.py", O_RDONLY) = 3</usr/lib/python3.11/x.py>',
+        "7 close(3</usr/lib/python3.11/x.py>) = 0",
+        '7 openat(AT_FDCWD</state>, "/state/budgetd.db.lock", O_RDWR) = 3</state/budgetd.db.lock>',
+        '7 openat(AT_FDCWD</state>, "/usr/lib/python3.11/y.so", O_RDONLY) = 4</usr/lib/python3.11/y.so>',
+        "8 close(4</state>) = 0",
+        "7 close(5</state/budgetd.db> <unfinished ...>",
         "7 <... close resumed>) = 0",
     ]
-    assert _spans(trace) == {"openat": (2, 2), "close": (2, 2)}
+    assert numbers(trace) == {"openat": Calls([2], 3), "close": Calls([1, 2], 2)}
 
 
 def test_a_sample_of_points_holds_the_first_and_the_last() -> None:
-    assert list(spread((3, 43), 5)) == [3, 13, 23, 33, 43]
-    assert next(spread((3, 4), 5)) == 3
+    assert spread([3, 5, 7, 9, 11], 3) == [3, 7, 11]
+    assert spread([3, 4], 5) == [3, 4]
+    assert spread([3, 4, 5], 1) == [4]
 
 
 def test_only_the_same_message_that_was_uncertain_at_the_kill_may_come_twice() -> None:
     told = ("inc_1", 2, "step_reached 0.8")
-    first, again, other = (Arrival("team", id, (told,)) for id in ("dlv_1", "dlv_1", "dlv_2"))
+    first, again, other = (Arrival("team", name, (told,)) for name in ("dlv_1", "dlv_1", "dlv_2"))
     allowed, certain, renamed, thrice = (Verdict(name) for name in ("allowed", "certain", "renamed", "thrice"))
     find_doubled(allowed, [first, again], {"dlv_1"})
     find_doubled(certain, [first, again], set())

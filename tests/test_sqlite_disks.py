@@ -12,12 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.state_files import NOBODY, contents, fill, opened, outbox, read_only_copy, run
-from tests.store_contract import NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.store import StoreError
 from budgetd.stores import files
+from tests.state_files import NOBODY, contents, fill, opened, outbox, read_only_copy, run
+from tests.store_contract import NOW, a_delivery
 
 
 @pytest.fixture
@@ -77,11 +77,17 @@ def test_fault_68_an_fsync_that_fails_is_fatal_for_the_instance(filled: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_fault_67_a_folder_that_cannot_be_written_says_so(filled: Path) -> None:
-    code = "try:\n    open_store(path, NOW)\nexcept StoreError as error:\n    print(error.transient, error)\n"
+def test_fault_67_in_a_folder_that_cannot_be_written_the_state_begins_in_memory(filled: Path) -> None:
+    code = (
+        "store = open_store(path, NOW)\n"
+        "store.commit(Changes(NOW, deliveries=(a_delivery('new'),)))\n"
+        "print(store.refuge, [delivery.id for delivery in store.recall().outbox])\n"
+        "try:\n    store.go_home(NOW)\nexcept StoreError as error:\n    print(error.transient)\n"
+    )
     with read_only_copy(filled.parent) as folder:
         done = run(NOBODY + code, folder / "budgetd.db")
-        assert done.stdout == f"True {folder}/budgetd.db.lock: Permission denied\n", done.stderr
+        why = f"{folder}/budgetd.db.lock: Permission denied"
+        assert done.stdout == f"{why} ['kept', 'new']\nTrue\n", done.stderr
 
 
 def test_fault_67_a_connection_that_may_not_write_is_transient(filled: Path) -> None:

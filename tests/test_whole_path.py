@@ -301,6 +301,7 @@ def test_the_default_workspace_is_called_so_with_and_without_the_list_of_names(
 ) -> None:
     if not named:
         bill.names = {"": "an id that is none"}
+        place = Place(place.folder.with_name("fresh"), bill.url)
     place.write({"audit": hook.url()}, ["{id: each, type: cap, limit: 100, per: month, for_each: workspace}"])
     place.use(monkeypatch)
     bill.rows[DAY].clear()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
-PATIENCE = 60.0  # seconds; it takes half a second
+PATIENCE = 10.0  # seconds; it takes half a second, and a reload waits for it
 
 
 def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:

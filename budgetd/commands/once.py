@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import queue
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from pathlib import Path
 from random import SystemRandom
 
 from budgetd import clock, logs
+from budgetd.caretaker import Caretaker
 from budgetd.commands import wiring
-from budgetd.daemon import Inbox, Ticked, observe, tick
+from budgetd.daemon import Inbox, Ticked, deliver, observe
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Judge, Observation
 from budgetd.message import render_safely
@@ -23,7 +23,7 @@ from budgetd.model import Changes
 from budgetd.outbox import Outbox
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
-from budgetd.store import StateReader, StoreError
+from budgetd.store import StateReader, Store, StoreError
 from budgetd.stores.reading import open_read_only
 from budgetd.stores.sqlite import open_store
 
@@ -63,16 +63,34 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
         wiring.connected(settings, store.recall().organisation) as reader,
     ):
         evaluator = Evaluator(store, rulebook)
-        wiring.take_up(store, evaluator, now)
+        caretaker, steady = Caretaker(store, evaluator), clock.monotonic()
+        caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
-        ticked = tick(reader, evaluator, outbox, inbox, now)
+        # The reader does not give the same days twice: only what is done with them can be done again.
+        observation = observe(reader, now, evaluator.wanted_since(now))
+        changes = caretaker.doing(lambda: evaluator.take(observation, now), now, steady)
+        delivered, undelivered = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
+        ticked = Ticked(observation, changes, delivered, undelivered)
         waiting = len(store.recall().outbox)
-        return _summary(ticked, waiting)
+        written = _leave(caretaker, store, now)
+        return max(_summary(ticked, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+
+
+def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
+    """Whether the state could be written all the time; if not, what that means."""
+    trouble = store.refuge
+    written = caretaker.leave(now)
+    if trouble is None:
+        return True
+    outcome = "it is written now" if written else "the next run may send again what was sent"
+    wiring.complain(f"the state could not be written, messages were sent from memory; {outcome} ({trouble})")
+    return False
 
 
 def _summary(ticked: Ticked, waiting: int) -> int:
     error = ticked.observation.error
+    _remark(ticked.observation)
     if error is not None:
         wiring.complain(error)
     elif ticked.changes.through is not None:
@@ -102,9 +120,14 @@ def _show(changes: Changes, observation: Observation, now: datetime) -> None:
     for delivery in changes.deliveries:
         message = render_safely(delivery, now)
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
-    for remark in observation.report.remarks if observation.report is not None else ():
-        print(f"budgetd: {remark}", file=sys.stderr)
+    _remark(observation)
     print(f"{_count(len(changes.deliveries), 'message')} would be sent. Nothing was kept or sent.")
+
+
+def _remark(observation: Observation) -> None:
+    """Oddities that were taken all the same."""
+    for remark in observation.report.remarks if observation.report is not None else ():
+        wiring.complain(remark)
 
 
 @contextlib.contextmanager

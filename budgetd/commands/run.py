@@ -80,7 +80,8 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
             jitter=jitter,
         )
         _heed_signals(daemon)
-        wiring.take_up(store, evaluator, clock.now())
+        now = clock.now()
+        daemon.caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, clock.monotonic())
         try:
             return daemon.run()
         finally:

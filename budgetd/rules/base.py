@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -107,6 +108,11 @@ class Rule(BaseModel, ABC):
 
     def view(self) -> View:
         """What the rule looks at; equal for all rules that look at the same."""
+        return self._view
+
+    # Asked for several times at each poll, of each of possibly thousands of rules, which never change.
+    @cached_property
+    def _view(self) -> View:
         excluded = self.excluded.selection() if self.excluded is not None else ()
         return View(self.match.selection(), excluded, self.for_each or ())
 
@@ -130,7 +136,7 @@ class Rule(BaseModel, ABC):
     def history(self) -> int:
         """How many UTC days back, from the newest closed one, the rule must be able to see."""
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """What the rule looks at and over which periods, as one text."""
         return str((self.kind, self.view(), self.calendar))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -75,7 +76,7 @@ class Cap(Rule):
     def history(self) -> int:
         return self.per.longest
 
-    @property
+    @cached_property
     def stakes(self) -> str:
         own = sorted((name, canonical(limit)) for name, limit in self.limits.items())
         return str((canonical(self.limit), own, [canonical(share) for share in self.steps or ()]))
@@ -85,16 +86,23 @@ class Cap(Rule):
         """The steps of the rule: its own, or the default ones that go on for ever."""
         return Steps(self.steps) if self.steps is not None else DEFAULT_STEPS
 
+    @cached_property
+    def _lowest(self) -> Decimal:
+        """Dollars below which no step of any scope is reached."""
+        return times(min((self.limit, *self.limits.values())), self.ladder.shares[0])
+
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
         """Walks the scopes from the largest amount down and stops below the lowest step of the lowest limit."""
-        lowest = times(min((self.limit, *self.limits.values())), self.ladder.shares[0])
         amounts: dict[Scope, Decimal] = {}
         for amount, scope in spend.ranking(self.view(), period):
-            if amount < lowest:
+            if amount < self._lowest:
                 break
             amounts[scope] = amount
-        totals = spend.totals(self.view(), period)
-        amounts.update((scope, totals.get(scope, ZERO)) for scope in watched)
+        if watched:
+            totals = spend.totals(self.view(), period)
+            amounts.update((scope, totals.get(scope, ZERO)) for scope in watched)
+        if not amounts:
+            return
         complete, basis = spend.covers(period), spend.basis(period)
         for scope, amount in amounts.items():
             limit = self.limit_of(scope, spend)

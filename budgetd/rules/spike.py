@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -19,6 +20,7 @@ from budgetd.scope import View
 from budgetd.spend import Spend
 
 ONE = Decimal(1)
+DAILY = Calendar("day")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,13 @@ class Spike(Rule):
 
     @property
     def calendar(self) -> Calendar:
-        return Calendar("day")
+        return DAILY
 
     @property
     def history(self) -> int:
         return max(self.against.days_back) + 1
 
-    @property
+    @cached_property
     def stakes(self) -> str:
         return str((self.against.words, canonical(self.factor), canonical(self.at_least)))
 

@@ -2,7 +2,8 @@
 
 Two readers. The fast one takes the ordinary page: typed, every key known, every amount a plain decimal string.
 Whatever is not ordinary in any way goes to the close one, which says at which JSON path the page is wrong,
-or takes it after all (a new field, an amount that is a number, escapes).
+or takes it after all (a new field, an amount that is a number, escapes). Rows that the fast one has read before are
+cut out of the page beforehand (`cost_page_again`): a poll mostly brings new amounts for them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from msgspec import UNSET, UnsetType
 from budgetd import money
 from budgetd.model import DEFAULT_WORKSPACE, Dimensions
 from budgetd.period import DAY, midnight
+from budgetd.sources.cost_page_again import Repeats
 from budgetd.sources.strict_json import JsonError, Node, excerpt, loads
 
 # The report's names for the dimensions, in the order of `Dimensions`.
@@ -81,12 +83,14 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
     """Every combination of dimensions that was ever read, so that each is kept, and looked at, once.
 
     By the fields as they stand in the row (UNSET: not there): the dimensions, and the number of quotation marks that
-    writing the fields takes. `odd` collects the values that the reference does not list.
+    writing the fields takes. `odd` collects the values that the reference does not list; `repeats` knows the same
+    combinations by the bytes of their rows.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.odd: set[str] = set()
+        self.repeats = Repeats()
         self._texts: dict[str, str] = {}
 
     def __missing__(self, raw: _Raw) -> tuple[Dimensions, int]:
@@ -108,8 +112,24 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
 
 
 def decode(body: bytes, known: Known) -> Page:
-    """The page; the same for both readers. Raises JsonError naming the JSON path of the first thing that is wrong."""
-    return _fast(body, known) or _close(body, known)
+    """The page; the same for each reader. Raises JsonError naming the JSON path of the first thing that is wrong."""
+    return _again(body, known) or _fast(body, known) or _close(body, known)
+
+
+# --- the page of known rows --------------------------------------------------------------------
+
+
+def _again(body: bytes, known: Known) -> Page | None:
+    """The page, or None when not all of its rows were read before."""
+    cut = known.repeats.cut(body)
+    page = _fast(cut.page, known) if cut is not None else None
+    if cut is None or page is None or len(page.buckets) != cut.buckets:
+        return None
+    buckets = list(page.buckets)
+    for rows in cut.rows:
+        day = buckets[rows.bucket].day
+        buckets[rows.bucket] = Bucket(day, _lines(rows.dimensions, rows.amounts))
+    return Page(tuple(buckets), page.next_page, _negative(buckets))
 
 
 # --- the ordinary page -------------------------------------------------------------------------
@@ -160,6 +180,7 @@ def _fast(body: bytes, known: Known) -> Page | None:
     quotes = 4 + _quotes(page.next_page) + sum(quotes for _, quotes in read)
     if quotes != body.count(b'"'):
         return None
+    known.repeats.learn(body, [known[_raw(row)][0] for bucket in page.data for row in bucket.results])
     buckets = tuple(bucket for bucket, _ in read)
     return Page(buckets, next_page, _negative(buckets))
 
@@ -177,9 +198,7 @@ def _fast_bucket(bucket: _RowBucket, known: Known) -> tuple[Bucket, int]:
         return Bucket(day, {}), quotes
     amounts = money.dollars_from_plain_cents([row.amount for row in rows])
     found = list(map(known.__getitem__, map(_raw, rows)))
-    lines = dict(zip(map(_dimensions, found), amounts, strict=True))
-    if len(lines) < len(rows):
-        lines = _added(zip(map(_dimensions, found), amounts, strict=True))
+    lines = _lines(list(map(_dimensions, found)), amounts)
     return Bucket(day, lines), quotes + 8 * len(rows) + sum(map(_count, found))
 
 
@@ -229,7 +248,12 @@ def _close_row(row: Node, known: Known, unknown: set[str]) -> tuple[Dimensions, 
     return known[tuple(UNSET if node is None else node.text_or_none() for node in found)][0], dollars
 
 
-# --- what both share ---------------------------------------------------------------------------
+# --- what they share ---------------------------------------------------------------------------
+
+
+def _lines(dimensions: Sequence[Dimensions], amounts: Sequence[Decimal]) -> dict[Dimensions, Decimal]:
+    lines = dict(zip(dimensions, amounts, strict=True))
+    return lines if len(lines) == len(dimensions) else _added(zip(dimensions, amounts, strict=True))
 
 
 def _added(lines: Iterable[tuple[Dimensions, Decimal]]) -> dict[Dimensions, Decimal]:

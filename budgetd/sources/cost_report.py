@@ -76,11 +76,17 @@ class CostReport:
     calls `forget()`, and the next reading returns every day again.
 
     Whatever cannot be trusted is fetched afresh once (data may move between two pages), and then refused.
-    A reading takes at most `fetch_seconds`.
+    A reading takes at most `fetch_seconds`. `through` is how far the report went when an earlier process read it:
+    a report that ends before that lacks something.
     """
 
     def __init__(
-        self, api: Getter, *, fetch_seconds: float = 300.0, monotonic: Callable[[], float] = clock.monotonic
+        self,
+        api: Getter,
+        *,
+        through: datetime | None = None,
+        fetch_seconds: float = 300.0,
+        monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._api = api
         self._fetch_seconds = fetch_seconds
@@ -89,7 +95,7 @@ class CostReport:
         self._known = Known()
         self._query: _Query = ()
         self._memory: _Memory = {}
-        self._through: datetime | None = None
+        self._through = through
         self._remarked: set[str] = set()
 
     @property

@@ -203,6 +203,21 @@ def open_beside_writer(path: Path) -> Database:
     return Database(path, _connect(path, "mode=ro&readonly_shm=1"))
 
 
+def open_alone(path: Path) -> Database:
+    """A reading connection that has the file for itself, so that the log's index needs no file that would have to grow.
+
+    For the log of a dead writer on a full disk, where there is no space for a copy either.
+    """
+    database = Database(path, _connect(path, "mode=rw"))
+    try:
+        for pragma in ("locking_mode = EXCLUSIVE", "query_only = ON", "schema_version"):
+            database.pragma(pragma)
+    except StoreError:
+        database.close()
+        raise
+    return database
+
+
 def open_copy(path: Path) -> Database:
     """A reading connection to a copy: SQLite would have to write beside the file to read the log of a dead writer."""
     folder = tempfile.mkdtemp(prefix="budgetd-")

@@ -14,7 +14,15 @@ from typing import cast
 from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Incident, Notice, Organisation
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
-from budgetd.stores.database import Database, beside, open_beside_writer, open_copy, open_unchanging
+from budgetd.stores.database import (
+    Database,
+    beside,
+    damaged,
+    open_alone,
+    open_beside_writer,
+    open_copy,
+    open_unchanging,
+)
 from budgetd.stores.lock import is_held
 from budgetd.stores.migrations import MIGRATIONS, require_known, version
 from budgetd.stores.records import instant, instant_text
@@ -209,8 +217,15 @@ def open_unwritable(path: Path) -> Database:
     """A reading connection to a file that nobody can write for now: no daemon has it. Raises StoreError."""
     log = beside(path, "-wal")
     # An empty log is what an attempt to open it on a full disk leaves.
-    unread = log.exists() and log.stat().st_size > 0
-    return _of_this_version(open_copy(path) if unread else open_unchanging(path))
+    if not log.exists() or log.stat().st_size == 0:
+        return _of_this_version(open_unchanging(path))
+    try:
+        return _of_this_version(open_alone(path))
+    except StoreError as error:
+        if damaged(error):
+            raise
+        # A read-only disk takes no lock either.
+        return _of_this_version(open_copy(path))
 
 
 def _of_this_version(database: Database) -> Database:

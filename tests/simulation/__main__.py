@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 
-from tests.simulation.world import SimulationError, live
+from tests.simulation.world import Plan, SimulationError, live
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     begun = time.perf_counter()
     for seed in range(arguments.seed, arguments.seed + arguments.runs):
         try:
-            history = live(seed, arguments.days)
+            history = live(Plan(seed, arguments.days))
         except SimulationError as error:
             failures += 1
             print(error, file=sys.stderr)

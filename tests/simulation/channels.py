@@ -40,7 +40,7 @@ class Service:
     met: Counter[str]
     mood: str | None = None
     taking_since: datetime = field(init=False)
-    unsettled: bool = False
+    unsettled: str = ""
     _not_before: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -61,14 +61,21 @@ class Service:
         """A word that the daemon could not keep, it cannot heed."""
         if self.unsettled:
             self._not_before = None
-        self.unsettled = False
+        self.unsettled = ""
+
+    def confirmed(self, delivery: str) -> None:
+        """Its answer to that message is kept."""
+        if self.unsettled == delivery:
+            self.unsettled = ""
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Take the message, or not."""
         if self._not_before is not None and self.clocks.true < self._not_before:
-            raise BrokenPromiseError(f"{self.name} asked for patience until {self._not_before}, and was sent {message.id}")
+            raise BrokenPromiseError(
+                f"{self.name} asked for patience until {self._not_before}, and was sent {message.id}"
+            )
         self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
-        self.unsettled = True
+        self.unsettled = message.id
         self.crashes.point("before a service took a message")
         outcome, taken, after = self._judge(message)
         if outcome is not Outcome.DELIVERED:

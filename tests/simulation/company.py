@@ -109,7 +109,9 @@ def found(seed: int, start: date) -> Company:
     chance = random.Random(f"{seed}/company")
     named = [f"wrkspc_{chance.randrange(10**9):09}" for _ in range(chance.randint(2, 3))]
     founded = start - DAY * _HISTORY
-    streams = [(workspace, model, chance.randint(15, 120)) for workspace in (DEFAULT_WORKSPACE, *named) for model in MODELS]
+    streams = [
+        (workspace, model, chance.randint(15, 120)) for workspace in (DEFAULT_WORKSPACE, *named) for model in MODELS
+    ]
     renamed = start + DAY * chance.randint(10, 40)
     return Company(
         seed=seed,
@@ -118,8 +120,8 @@ def found(seed: int, start: date) -> Company:
         founded=founded,
         default_workspace="wrkspc_default",
         workspaces=tuple(
-            SimulatedWorkspace(id, ((founded, f"Team {number}"), (renamed, f"Renamed {number}")))
-            for number, id in enumerate(named)
+            SimulatedWorkspace(known, ((founded, f"Team {number}"), (renamed, f"Renamed {number}")))
+            for number, known in enumerate(named)
         ),
         streams=(),
         streams_of=tuple(chance.sample(streams, chance.randint(4, 6))),

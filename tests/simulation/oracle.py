@@ -1,10 +1,10 @@
-"""The judge from outside: what the channels received against what had to be said, and nothing from the daemon's state."""
+"""The judge from outside: what the channels received against what had to be said; the daemon's state is not asked."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ class Oracle:
         self._parcels: dict[tuple[str, str], Parcel] = defaultdict(Parcel)
         self._chat: dict[tuple[str, int], str] = {}
         self._reported: dict[str, set[str]] = defaultdict(set)
-        self._unconfirmed: dict[tuple[str, str], Parcel] = {}
+        self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
         self._open_reports: dict[tuple[str, str], datetime] = {}
 
@@ -94,9 +94,9 @@ class Oracle:
         """The rules file on disk is this one from now on."""
         self.spec = spec
 
-    def confirmed(self, channel: str, delivery: str) -> None:
-        """What the channel answered is committed: it can never be sent again."""
-        self._unconfirmed.pop((channel, delivery), None)
+    def confirmed(self, delivery: str) -> None:
+        """What became of it is committed: it can never be sent again."""
+        self._unconfirmed.pop(delivery, None)
 
     def crashed(self) -> None:
         """The process died: what was taken without its knowing, may come once more; its complaints are lost."""
@@ -166,8 +166,9 @@ class Oracle:
             if alert["rule"]["id"] == _REPORT:
                 self._check_report(channel, alert)
                 parcel.about_reports = True
-                parcel.oldest = max(parcel.oldest, at - self._open_reports.get((channel, message.id), at))
-                self._open_reports.setdefault((channel, message.id), at)
+                parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
+                if not parcel.accepted:
+                    self._open_reports.setdefault((channel, message.id), at)
                 continue
             item = self._item(channel, alert)
             self._check_place(channel, message.id, item)
@@ -180,7 +181,7 @@ class Oracle:
         if taken:
             self._take(channel, message, parcel)
             if outcome is Outcome.DELIVERED:
-                self._unconfirmed[(channel, message.id)] = parcel
+                self._unconfirmed[message.id] = parcel
             else:
                 parcel.lost_answers += 1
         parcel.rejected += outcome is Outcome.REJECTED
@@ -193,7 +194,7 @@ class Oracle:
         """The channel took the message, and the process died before it could know."""
         parcel = self._parcels[(channel, message.id)]
         self._take(channel, message, parcel)
-        self._unconfirmed[(channel, message.id)] = parcel
+        self._unconfirmed[message.id] = parcel
 
     def _take(self, channel: str, message: Message, parcel: Parcel) -> None:
         parcel.accepted += 1
@@ -243,8 +244,8 @@ class Oracle:
         self._check(self._ids.setdefault(place, ids) == ids, f"{place} changed its id: {self._ids[place]}, {ids}")
         self._check(self._owners.setdefault(ids[0], place) == place, f"{ids[0]} names two notices")
         self._check(self._owners.setdefault(ids[1], expected.key) == expected.key, f"{ids[1]} names two incidents")
-        said = {"kind": alert["state"], "reason": alert["reason"]}
-        due = {"kind": expected.kind, "reason": expected.reason}
+        said: dict[str, object] = {"kind": alert["state"], "reason": alert["reason"]}
+        due: dict[str, object] = {"kind": expected.kind, "reason": expected.reason}
         if expected.severity is not None:
             said["severity"], due["severity"] = alert["severity"], expected.severity
         if expected.step is not None:
@@ -296,7 +297,11 @@ class Oracle:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""
         for channel in list(self._items):
             for item in self._pending(channel):
-                if channel in taking and not taking[channel] and wall - item.expected.wall < GIVE_UP + timedelta(hours=4):
+                if (
+                    channel in taking
+                    and not taking[channel]
+                    and wall - item.expected.wall < GIVE_UP + timedelta(hours=4)
+                ):
                     continue
                 states = self._reported.get(item.delivery, set())
                 reported = "given_up" in states or (not item.delivery and channel not in taking)

@@ -99,10 +99,10 @@ class Promises:
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
         self._made = []
-        for id, shape in list(self.shapes.items()):
-            rule = spec.rule(id)
+        for name, shape in list(self.shapes.items()):
+            rule = spec.rule(name)
             if rule is None or rule.shape != shape:
-                del self.born[id], self.stakes[id], self.shapes[id]
+                del self.born[name], self.stakes[name], self.shapes[name]
         heard: set[Key] = set()
         if self.days:
             for rule in spec.rules:

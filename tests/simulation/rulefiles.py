@@ -141,8 +141,8 @@ def first_file(company: Company, chance: random.Random) -> FileSpec:
 
 
 EDITS = (
-    ("raise", "lower", "steps", "severity", "route", "text", "remove", "add", "for_each", "own limit", "notify")
-    + ("drop channel", "raise", "lower")
+    *("raise", "lower", "raise", "lower", "steps", "severity", "route", "text"),
+    *("remove", "add", "for_each", "own limit", "notify", "drop channel"),
 )
 
 
@@ -151,7 +151,10 @@ def edited(spec: FileSpec, company: Company, chance: random.Random) -> tuple[str
     kind = chance.choice(EDITS)
     rule = chance.choice(spec.rules)
     if kind == "route":
-        routes = (*spec.routes[:-1], RouteSpec(chance.choice((("finance",), ("finance", "audit"), ("team", "finance")))))
+        routes = (
+            *spec.routes[:-1],
+            RouteSpec(chance.choice((("finance",), ("finance", "audit"), ("team", "finance")))),
+        )
         return kind, replace(spec, routes=_known_routes(routes, spec.channels))
     if kind == "drop channel":
         return kind, _without_channel(spec, chance.choice(("audit", "team")))
@@ -176,7 +179,9 @@ def _changed(kind: str, rule: RuleSpec, company: Company, chance: random.Random)
         return replace(rule, steps=chance.choice(((), (50, 80, 100), (90, 100), (25, 50, 75, 100, 125, 400))))
     if kind == "severity":
         severity = chance.choice(("info", "warning", "critical"))
-        return replace(rule, severity=severity, critical_from=chance.choice((None, 100)) if rule.type == "cap" else None)
+        return replace(
+            rule, severity=severity, critical_from=chance.choice((None, 100)) if rule.type == "cap" else None
+        )
     if kind == "for_each" and rule.type == "cap":
         return replace(rule, for_each=chance.choice(((), ("workspace",), ("model",))), limits=())
     if kind == "own limit" and rule.for_each[:1] == ("workspace",):

@@ -10,19 +10,20 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from budgetd import daemon
 from budgetd.daemon import Inbox
-from budgetd.delivery import Answer, InThisThread
+from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour
+from budgetd.model import Receipt
 from budgetd.outbox import Outbox
 from budgetd.period import midnight
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook, parse
-from budgetd.sources import Source
 from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
@@ -36,9 +37,15 @@ from tests.simulation.oracle import BrokenPromiseError, Oracle
 from tests.simulation.promises import Expected
 
 # Beginnings before month ends, year ends and the leap day of 2028.
-STARTS = (date(2027, 12, 10), date(2028, 2, 3), date(2026, 11, 20), date(2028, 1, 25), date(2027, 3, 25), date(2028, 8, 1))
+STARTS = (
+    date(2027, 12, 10),
+    date(2028, 2, 3),
+    date(2026, 11, 20),
+    date(2028, 1, 25),
+    date(2027, 3, 25),
+    date(2028, 8, 1),
+)
 _STEPS = (1, 1, 2, 3, 6, 6, 12, 24)
-_CALM = timedelta(days=5)
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Parts:
 
     evaluator: type[Evaluator] = Evaluator
     outbox: type[Outbox] = Outbox
-    source: Callable[[SimulatedApi], Source] = CostReport
+    source: type[CostReport] = CostReport
     store: Callable[[SqliteStore], Store] = lambda store: store
 
 
@@ -60,7 +67,7 @@ class Plan:
     crash_likelihood: float = 0.01
     only_crash: int | None = None
     faults: bool = True
-    longest_step: int = 24
+    calm_days: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,7 @@ class World:
             name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
             for name in rulefiles.CHANNELS
         }
-        self.settling: tuple[str, str] | None = None
+        self._settling: str | None = None
         self._awaiting: Callable[[], list[Expected]] | None = None
         self._trace: deque[str] = deque(maxlen=25)
         self._digest = hashlib.blake2b(digest_size=8)
@@ -137,15 +144,29 @@ class World:
         self._database = self._folder / f"life-{self._restarts}" / "budgetd.db"
         kind = database_kind(self.crashes, self._committed)
         self._store = open_store(self._database, self.clocks.wall, kind=kind)
+        self._watch_settling()
         store = self.parts.store(self._store)
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
         self._inbox: Inbox = Inbox()
         self._evaluator = self.parts.evaluator(store, rulebook)
         lanes = InThisThread(self._senders(rulebook), self._inbox.put)
         jitter = random.Random(f"{self.plan.seed}/jitter/{self._restarts}")
-        self._outbox = _watched(self.parts.outbox, self)(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
-        self._reader = Reader(self.parts.source(self.api), AdminAccount(self.api), store.recall().organisation)
+        self._outbox = self.parts.outbox(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
+        memory = store.recall()
+        source = self.parts.source(self.api, through=memory.through)
+        self._reader = Reader(source, AdminAccount(self.api), memory.organisation)
         store.interrupted(self.clocks.wall)
+
+    def _watch_settling(self) -> None:
+        """From the commit on in which an answer is kept, its message must not be sent again."""
+        settle = self._store.settle
+
+        def watched(delivery: str, receipt: Receipt, now: datetime, **how: Any) -> None:
+            self._settling = delivery
+            settle(delivery, receipt, now, **how)
+            self._settling = None
+
+        self._store.settle = watched  # type: ignore[method-assign]
 
     def _senders(self, rulebook: Rulebook) -> Mapping[str, Service]:
         return {name: self.services[name] for name in rulebook.channels}
@@ -171,7 +192,7 @@ class World:
 
     def _bury(self) -> None:
         """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
-        self._awaiting = self.settling = None
+        self._awaiting = self._settling = None
         self.oracle.crashed()
         for service in self.services.values():
             service.process_died()
@@ -201,9 +222,10 @@ class World:
         self._poll()
 
     def _committed(self) -> None:
-        if self.settling is not None:
-            self.oracle.confirmed(*self.settling)
-            self.services[self.settling[0]].unsettled = False
+        if self._settling is not None:
+            self.oracle.confirmed(self._settling)
+            for service in self.services.values():
+                service.confirmed(self._settling)
         if self._awaiting is not None:
             kept, self._awaiting = self._awaiting, None
             for each in kept():
@@ -213,7 +235,8 @@ class World:
 
     def _step(self) -> None:
         """Some hours: things change, what is due is sent meanwhile, and then a poll."""
-        target = self.clocks.true + timedelta(hours=min(self.chance.choice(_STEPS), self.plan.longest_step))
+        step = timedelta(hours=self.chance.choice(_STEPS), seconds=self.chance.randrange(300))
+        target = self.clocks.true + step
         if self.plan.faults:
             self._change_moods()
             self._change_outage()
@@ -222,7 +245,7 @@ class World:
         for _ in range(self.chance.randrange(5)):
             due = self._store.next_due()
             wait = max(due - self.clocks.wall, timedelta(seconds=1)) if due is not None else timedelta.max
-            if self.clocks.true + min(wait, _CALM) >= target:
+            if self.clocks.true + min(wait, timedelta(days=2)) >= target:
                 break
             self._advance(self.clocks.true + wait)
             self._survive(self._deliver)
@@ -319,7 +342,7 @@ class World:
         for service in self.services.values():
             service.change(None)
             service.clock_moved()
-        until = self.clocks.true + _CALM
+        until = self.clocks.true + timedelta(days=self.plan.calm_days)
         while self.clocks.true < until:
             self._advance(self.clocks.true + timedelta(hours=2))
             self._survive(self._poll)
@@ -342,22 +365,6 @@ class World:
         return "\n  ".join(lines)
 
 
-def _watched(kind: type[Outbox], world: World) -> type[Outbox]:
-    """The outbox, telling the world which answer it is about to keep."""
-
-    class Watched(kind):  # type: ignore[misc, valid-type]
-        def settle(self, answer: Answer, now: datetime) -> bool:
-            world.settling = (answer.channel, answer.delivery)
-            kept: bool = super().settle(answer, now)
-            world.settling = None
-            return kept
-
-    return Watched
-
-
-def live(seed: int, days: int, parts: Parts | None = None, **plan: object) -> History:
+def live(plan: Plan, parts: Parts | None = None) -> History:
     """One history. Raises SimulationError."""
-    return World(Plan(seed, days, **plan), parts or Parts()).run()  # type: ignore[arg-type]
-
-
-__all__ = ["UTC", "History", "Parts", "Plan", "SimulationError", "World", "live"]
+    return World(plan, parts or Parts()).run()

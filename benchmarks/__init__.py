@@ -1,0 +1,1 @@
+"""What budgetd costs, against the figures that it was designed for. `python -m benchmarks [NAME ...]`."""

@@ -1,0 +1,106 @@
+"""Thousands of simulated days of the whole daemon; `python -m tests.simulation` lives through as many as you like."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.world import History, Plan, SimulationError, live
+
+SEEDS = range(1, 31)
+DAYS = 101
+# A short and quiet history, in which the process is killed at each point in turn.
+SHORT = Plan(seed=1, days=3, faults=False, crash_likelihood=0.0, calm_days=1)
+
+# What must have happened at least, all histories together; a world in which nothing happens proves nothing.
+LEAST = {
+    "crashes": 200,
+    "before a commit": 50,
+    "after a commit": 50,
+    "before a service took a message": 10,
+    "after a service took a message": 10,
+    "answers lost in a crash": 10,
+    "repeated after a lost answer": 20,
+    "answered unknown": 50,
+    "answered retry": 500,
+    "answered rate_limited": 50,
+    "answered rejected": 20,
+    "answered unauthorised": 20,
+    "answered gone": 20,
+    "given up and reported": 3,
+    "superseded": 30,
+    "days restated": 200,
+    "failed polls": 500,
+    "page loop": 20,
+    "missing bucket": 10,
+    "half a page": 10,
+    "401": 10,
+    "clean restarts": 100,
+    "clock jumps": 20,
+    "edits": 100,
+    "messages": 2_000,
+    "firing step_reached": 500,
+    "firing limit_lowered": 8,
+    "firing blind": 30,
+    "resolved recovered": 30,
+    "resolved restated": 10,
+    "resolved limit_raised": 3,
+    "resolved rule_removed": 10,
+    "resolved period_over": 500,
+    "info baseline": 50,
+    "info late": 10,
+}
+
+
+def lived(plan: Plan) -> History | str:
+    """The history, or the story of the promise that was broken in it."""
+    try:
+        return live(plan)
+    except SimulationError as broken:
+        return str(broken)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def histories(workers: ProcessPoolExecutor) -> list[History | str]:
+    return list(workers.map(lived, [Plan(seed, DAYS) for seed in SEEDS]))
+
+
+def test_no_promise_is_broken_in_three_thousand_days(histories: list[History | str]) -> None:
+    stories = [each for each in histories if isinstance(each, str)]
+    assert not stories, "\n\n".join(stories)
+    assert sum(each.days for each in histories if isinstance(each, History)) >= 3_000
+
+
+def test_enough_happened_in_those_days_to_prove_something(histories: list[History | str]) -> None:
+    counts: Counter[str] = Counter()
+    for each in histories:
+        if isinstance(each, History):
+            counts.update(each.counts)
+    missing = {name: (counts[name], least) for name, least in LEAST.items() if counts[name] < least}
+    assert not missing, f"too little of (happened, wanted): {missing}"
+
+
+def test_i14_the_same_seed_gives_the_same_history(histories: list[History | str]) -> None:
+    assert lived(Plan(SEEDS[0], DAYS)) == histories[0]
+
+
+def test_a_short_history_survives_a_crash_at_each_of_its_points(workers: ProcessPoolExecutor) -> None:
+    whole = lived(SHORT)
+    assert isinstance(whole, History), whole
+    assert whole.points >= 60
+    plans = [replace(SHORT, only_crash=point) for point in range(1, whole.points + 1)]
+    results = list(workers.map(lived, plans, chunksize=8))
+    stories = [each for each in results if isinstance(each, str)]
+    assert not stories, stories[0]
+    assert all(isinstance(each, History) and each.counts["crashes"] == 1 for each in results)
