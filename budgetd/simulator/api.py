@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from datetime import datetime
 
 from budgetd.simulator import cost_report, directory
+from budgetd.simulator.analytics import CostAnalytics
 from budgetd.simulator.organisation import World
+from budgetd.simulator.reports import BucketCache
+from budgetd.simulator.usage_report import UsageReport
 from budgetd.simulator.wire import Request, RequestError, Response, error, http_date
 
 ADMIN_KEY = "sk-ant-admin01-simulated-not-a-secret"
@@ -16,6 +20,10 @@ VERSIONS = ("2023-06-01", "2026-10-21")
 _COST_REPORT = "/v1/organizations/cost_report"
 _WORKSPACES = "/v1/organizations/workspaces"
 _ME = "/v1/organizations/me"
+_ANALYTICS = "/v1/organizations/analytics/cost"
+_USAGE = "/v1/organizations/usage_report/messages"
+
+Respond = Callable[[Request, datetime], Response]
 
 
 class AdminApi:
@@ -24,7 +32,15 @@ class AdminApi:
     def __init__(self, world: World, key: str = ADMIN_KEY) -> None:
         self.world = world
         self._key = key
-        self._cache = cost_report.BucketCache()
+        cache = BucketCache()
+        usage = UsageReport(world, cache)
+        self._endpoints: dict[str, Respond] = {
+            _COST_REPORT: lambda request, now: cost_report.respond(world, request, now, cache),
+            _WORKSPACES: lambda request, now: directory.workspaces(world, request, now),
+            _ME: lambda request, _: directory.organisation(world, request),
+            _USAGE: usage.respond,
+            _ANALYTICS: CostAnalytics(world).respond,
+        }
 
     def respond(self, request: Request, now: datetime) -> Response:
         """The answer at that time; the same arguments give the same bytes."""
@@ -37,16 +53,13 @@ class AdminApi:
 
     def _answer(self, request: Request, now: datetime) -> Response:
         self._authenticate(request)
-        if request.path not in (_COST_REPORT, _WORKSPACES, _ME):
+        respond = self._endpoints.get(request.path)
+        if respond is None:
             raise RequestError(404, f"Not found: {request.path}")
         if request.method != "GET":
             raise RequestError(405, "Method Not Allowed", {"allow": "GET"})
         _check_version(request)
-        if request.path == _COST_REPORT:
-            return cost_report.respond(self.world, request, now, self._cache)
-        if request.path == _WORKSPACES:
-            return directory.workspaces(self.world, request, now)
-        return directory.organisation(self.world, request)
+        return respond(request, now)
 
     def _authenticate(self, request: Request) -> None:
         bearer = request.headers.get("authorization", "")

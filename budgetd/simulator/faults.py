@@ -7,6 +7,7 @@ the names in `KINDS`.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
@@ -19,7 +20,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from budgetd.simulator.cost_report import page_number
+from budgetd.simulator.reports import page_number
 from budgetd.simulator.wire import Manner, Request, Response, encoded, error, http_date
 
 _TEXT = re.compile(r"(?P<kind>[a-z0-9_]+)(=(?P<value>[^@]*?))?(:(?P<times>[0-9]+))?(@(?P<path>.+))?", re.ASCII)
@@ -177,7 +178,7 @@ def _row(change: Callable[[Page, str], None]) -> Change:
     """A change of the first row of a page, if it has any."""
 
     def strike(buckets: list[Page], value: str) -> None:
-        rows = [row for bucket in buckets for row in bucket.get("results", ())]
+        rows = [row for bucket in buckets for row in _rows(bucket)]
         if rows:
             change(rows[0], value)
 
@@ -209,9 +210,17 @@ def _no_cursor(page: Page, _: str) -> None:
     del page["next_page"]
 
 
+def _rows(bucket: Page) -> list[Page]:
+    """The rows of a bucket. An entry of the analytics is no bucket; what it costs is an object of its own."""
+    rows: list[Page] = bucket.get("results", [bucket["cost"]] if "cost" in bucket else [])
+    return rows
+
+
 def _contradiction(buckets: list[Page], _: str) -> None:
-    rows = [{**row, "amount": "1.5"} for row in buckets[0]["results"]]
-    buckets.append({**buckets[0], "results": rows})
+    again = copy.deepcopy(buckets[0])
+    for row in _rows(again):
+        row.update({"amount": "1.5"} if "amount" in row else {"output_tokens": 15})
+    buckets.append(again)
 
 
 def _outside(buckets: list[Page], _: str) -> None:
@@ -224,7 +233,9 @@ def _gap(buckets: list[Page], _: str) -> None:
 
 
 def _unaligned(buckets: list[Page], _: str) -> None:
-    buckets[0]["starting_at"] = buckets[0]["starting_at"].replace("T00:00:00", "T01:00:00")
+    start = buckets[0]["starting_at"]
+    midnight = start.endswith("T00:00:00Z")
+    buckets[0]["starting_at"] = start.replace("T00:00:00", "T01:00:00") if midnight else start.replace(":00Z", ":30Z")
 
 
 def _field(row: Page, value: str) -> None:
@@ -233,7 +244,8 @@ def _field(row: Page, value: str) -> None:
 
 
 def _number(row: Page, value: str) -> None:
-    row["amount"] = json.loads(value or "12345")
+    name, _, text = value.rpartition("=")
+    row[name or "amount"] = json.loads(text or "12345")
 
 
 def _without(row: Page, value: str) -> None:
@@ -280,7 +292,7 @@ KINDS: Mapping[str, Change] = MappingProxyType(
         "outside": _buckets(_outside),
         "gap": _buckets(_gap),
         "unaligned": _buckets(_unaligned),
-        # the first row: field=NAME=TEXT, number=JSON, without=NAME
+        # the first row: field=NAME=TEXT, number=JSON or number=NAME=JSON, without=NAME
         "field": _row(_field),
         "number": _row(_number),
         "without": _row(_without),

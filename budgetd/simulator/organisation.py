@@ -6,7 +6,7 @@ price card give money, corrections change the money later. No report has numbers
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,11 +16,25 @@ from budgetd import money
 from budgetd.model import DEFAULT_WORKSPACE, Dimensions
 from budgetd.period import DAY, midnight
 from budgetd.simulator import prices
-from budgetd.simulator.prices import Kind, Model, Share
-from budgetd.simulator.script import Correction, Event, Late, Line, Runaway, in_force
+from budgetd.simulator.manners import Manners
+from budgetd.simulator.pace import DAY_SECONDS
+from budgetd.simulator.prices import Kind, Model
+from budgetd.simulator.script import (
+    Correction,
+    Credit,
+    Event,
+    Late,
+    Line,
+    Restatement,
+    Revision,
+    Runaway,
+    Vanishing,
+    in_force,
+)
+from budgetd.simulator.streams import Flow, Meter, Reading, Stream, run_away
 
 _REMEMBERED_ROWS = 2_000
-_FIFTH_OFF_TO_FIFTH_ON = (800_000, 400_001)
+_REMEMBERED_FLOWS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +57,8 @@ class SimulatedWorkspace:
         return midnight(self.archived_on)
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """What one workspace does with one model.
-
-    `cents` a weekday at list price when the organisation was founded, split over `shares`; `weekend` and `active`
-    are thousandths (how much is left of it on a weekend; on how many days there is any); `growth` is thousandths a
-    day. It stops before `until`.
-    """
-
-    workspace: str
-    model: Model
-    cents: int
-    shares: tuple[Share, ...] = prices.STANDARD
-    weekend: int = 1000
-    active: int = 1000
-    growth: int = 0
-    until: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """Something that is not priced by tokens: `units` a weekday, at `cents` for each `per` of them."""
-
-    workspace: str
-    cost_type: str
-    description: str
-    units: int
-    cents: int
-    per: int
-    weekend: int = 1000
-
-
 class Usage(NamedTuple):
-    """Tokens of one UTC day. The usage report and the bill are both made of these."""
+    """Tokens of one kind on one UTC day."""
 
     workspace: str
     model: Model
@@ -84,9 +66,22 @@ class Usage(NamedTuple):
     tokens: int
 
 
+class Span(NamedTuple):
+    """A part of a UTC day, [start, end), in seconds."""
+
+    start: int
+    end: int
+
+
+_WHOLE_DAY = Span(0, DAY_SECONDS)
+
+
 @dataclass(frozen=True)
 class World:
-    """An organisation. A UTC day appears in its reports `delay` after the day's end; `discount` multiplies prices."""
+    """An organisation. A UTC day is on its bill `delay` after the day's end; `discount` multiplies token prices.
+
+    `manners` are those of the reports of today.
+    """
 
     seed: int
     id: str
@@ -99,7 +94,9 @@ class World:
     script: tuple[Event, ...] = ()
     delay: timedelta = timedelta(hours=5)
     discount: Decimal = Decimal(1)
+    manners: Manners = field(default_factory=Manners)
     _remembered: dict[date, tuple[Line, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _remembered_flows: dict[date, tuple[Flow, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def with_events(self, *events: Event) -> World:
         """The same organisation, to which these happen too."""
@@ -116,24 +113,53 @@ class World:
             raise ValueError(f"the simulator has {len(found)} workspaces called {name!r}; it has Default, {names}")
         return found[0]
 
+    def flows(self, day: date, as_of: datetime | None = None) -> tuple[Flow, ...]:
+        """The tokens of a UTC day and when they were used; with the revisions that have happened by `as_of`."""
+        known = self._remembered_flows.get(day)
+        if known is None:
+            known = self._remembered_flows[day] = self._make_flows(day)
+            for forgotten in list(self._remembered_flows)[:-_REMEMBERED_FLOWS]:
+                self._remembered_flows.pop(forgotten, None)
+        revisions = self.revisions(day, as_of) if as_of else ()
+        return tuple(flow.revised(revisions) for flow in known) if revisions else known
+
+    def readings(self, day: date) -> list[Reading]:
+        """What the meters count on a UTC day."""
+        return [meter.on(day, self.seed) for meter in self.meters] if day >= self.founded else []
+
     def usage(self, day: date) -> list[Usage]:
-        """All tokens of a UTC day."""
-        if day < self.founded:
-            return []
-        used = [item for stream in self.streams for item in self._stream_usage(stream, day)]
-        for event in self.script:
-            if isinstance(event, Runaway) and event.covers(day):
-                used = _run_away(used, event, self.discount)
-        return used
+        """All tokens of a UTC day, before any revision."""
+        return [Usage(flow.workspace, flow.model, *part) for flow in self._make_flows(day) for part in flow.parts]
 
     def lines(self, day: date) -> tuple[Line, ...]:
-        """The priced rows of a UTC day before any correction, one for each set of dimensions."""
+        """The priced rows of a UTC day before any change, one for each set of dimensions."""
         known = self._remembered.get(day)
         if known is None:
-            known = self._priced(day)
+            known = self._priced(day, self._make_flows(day), _WHOLE_DAY, self.discount)
             if len(known) <= _REMEMBERED_ROWS:
                 self._remembered[day] = known
         return known
+
+    def lines_between(self, day: date, span: Span, as_of: datetime, *, discounted: bool = True) -> tuple[Line, ...]:
+        """The priced rows of a part of a UTC day as they are `as_of`. The parts of a day add up to the day's bill.
+
+        Credits are not in it. Without `discounted` it is what they would cost at list prices.
+        """
+        discount = self.discount if discounted else Decimal(1)
+        flows = self.flows(day, as_of)
+        corrections = [each for each in self.corrections(day, as_of) if not isinstance(each, Credit)]
+        if not corrections:
+            return self._priced(day, flows, span, discount)
+        # A correction rounds: what is before the end less what is before the start, or the parts would not add up.
+        before, through = (
+            _corrected(self._priced(day, flows, Span(0, second), discount), corrections) for second in span
+        )
+        known = dict(before)
+        return tuple(
+            Line(about, money.subtract(dollars, known.get(about, money.ZERO)))
+            for about, dollars in through
+            if dollars != known.get(about, money.ZERO)
+        )
 
     def served(self, day: date, as_of: datetime) -> bool:
         """Whether the reports show that UTC day by then."""
@@ -143,17 +169,26 @@ class World:
     def corrections(self, day: date, as_of: datetime) -> tuple[Correction, ...]:
         """What has changed that UTC day by then, in the order of the script."""
         return tuple(
-            event for event in self.script if not isinstance(event, Runaway | Late) and in_force(event, day, as_of)
+            event
+            for event in self.script
+            if isinstance(event, Restatement | Vanishing | Credit) and in_force(event, day, as_of)
+        )
+
+    def revisions(self, day: date, as_of: datetime) -> tuple[Revision, ...]:
+        """How that UTC day's tokens have been counted again by then, in the order of the script."""
+        return tuple(
+            event for event in self.script if isinstance(event, Revision) and event.day == day and event.at <= as_of
         )
 
     def bill(self, day: date, as_of: datetime) -> tuple[Line, ...]:
         """The rows that the bill has for a UTC day when it is asked `as_of`; none while the day is not served."""
         if not self.served(day, as_of):
             return ()
-        lines = self.lines(day)
-        for correction in self.corrections(day, as_of):
-            lines = correction.apply(lines)
-        return lines
+        if self.revisions(day, as_of):
+            lines = self._priced(day, self.flows(day, as_of), _WHOLE_DAY, self.discount)
+        else:
+            lines = self.lines(day)
+        return _corrected(lines, self.corrections(day, as_of))
 
     def total(
         self, start: date, end: date, as_of: datetime, *, workspace: str | None = None, model: str | None = None
@@ -166,84 +201,31 @@ class World:
             if workspace in (None, line.dimensions.workspace) and model in (None, line.dimensions.model)
         )
 
-    def _priced(self, day: date) -> tuple[Line, ...]:
+    def _make_flows(self, day: date) -> tuple[Flow, ...]:
+        if day < self.founded:
+            return ()
+        flows = [flow for stream in self.streams if (flow := stream.on(day, self.seed, self.founded))]
+        for event in self.script:
+            if isinstance(event, Runaway) and event.covers(day):
+                flows = run_away(flows, event, day, self.discount)
+        return tuple(flows)
+
+    def _priced(self, day: date, flows: Iterable[Flow], span: Span, discount: Decimal) -> tuple[Line, ...]:
         sums: dict[Dimensions, Decimal] = {}
-        for item in self.usage(day):
-            price = money.times(prices.dollars_per_token(item.model, item.kind), self.discount)
-            _count(sums, _token_dimensions(item), money.times(price, Decimal(item.tokens)))
-        if day >= self.founded:
-            for meter in self.meters:
-                _count(sums, _meter_dimensions(meter), self._metered(meter, day))
+        for flow in flows:
+            for kind, tokens in flow.parts if span == _WHOLE_DAY else flow.between(*span):
+                if kind.service_tier != "priority":  # committed capacity is on another bill
+                    price = money.times(prices.dollars_per_token(flow.model, kind), discount)
+                    _count(sums, flow.about(kind), money.times(price, Decimal(tokens)))
+        for reading in self.readings(day):
+            _count(sums, _meter_dimensions(reading.meter), reading.dollars(*span))
         return tuple(Line(about, dollars) for about, dollars in sums.items() if dollars)
 
-    def _stream_usage(self, stream: Stream, day: date) -> list[Usage]:
-        if stream.until is not None and day >= stream.until:
-            return []
-        noise = _noise(self.seed, day, stream.workspace, stream.model.id, *stream.shares[0].kind)
-        if noise[0] % 1000 >= stream.active:
-            return []
-        age = (day - self.founded).days
-        season = stream.weekend if day.weekday() >= 5 else 1000
-        cents = stream.cents * season * (1000 + stream.growth * age) * (750 + noise[1] % 501) // 1000**3
-        return [
-            Usage(stream.workspace, stream.model, kind, tokens)
-            for number, (kind, part) in enumerate(stream.shares, 2)
-            if (tokens := _tokens(stream.model, kind, cents * part, noise[number]))
-        ]
 
-    def _metered(self, meter: Meter, day: date) -> Decimal:
-        noise = _noise(self.seed, day, meter.workspace, meter.cost_type)
-        units = meter.units * (meter.weekend if day.weekday() >= 5 else 1000) * (500_000 + noise[0] % 1_000_001)
-        # The bill shows at most 14 decimals of a cent.
-        return Decimal(units // 10**9 * meter.cents * 10**14 // meter.per).scaleb(-16)
-
-
-def _noise(seed: int, day: date, *names: str) -> list[int]:
-    """Sixteen numbers of 32 bits that only these arguments decide, the same on every machine and Python."""
-    text = "\x1f".join((str(seed), day.isoformat(), *names))
-    digest = hashlib.blake2b(text.encode(), digest_size=64).digest()
-    return [int.from_bytes(digest[at : at + 4]) for at in range(0, 64, 4)]
-
-
-def _tokens(model: Model, kind: Kind, thousandths_of_cents: int, noise: int) -> int:
-    """How many tokens that money buys at list price, give or take a fifth."""
-    low, width = _FIFTH_OFF_TO_FIFTH_ON
-    numerator, denominator = prices.dollars_per_token(model, kind).as_integer_ratio()
-    return thousandths_of_cents * (low + noise % width) * denominator // (numerator * 10**11)
-
-
-def _run_away(used: list[Usage], event: Runaway, discount: Decimal) -> list[Usage]:
-    model = prices.model(event.model)
-    about = (event.workspace, model)
-    grown = [
-        item._replace(tokens=item.tokens * event.factor) if (item.workspace, item.model) == about else item
-        for item in used
-    ]
-    kind = Kind(prices.OUTPUT)
-    extra = _tokens_for(event.dollars, money.times(prices.dollars_per_token(model, kind), discount))
-    return [*grown, Usage(event.workspace, model, kind, extra)] if extra else grown
-
-
-def _tokens_for(dollars: Decimal, price: Decimal) -> int:
-    """The fewest tokens that cost at least so many dollars."""
-    numerator, denominator = dollars.as_integer_ratio()
-    price_numerator, price_denominator = price.as_integer_ratio()
-    return -(-numerator * price_denominator // (denominator * price_numerator))
-
-
-def _token_dimensions(item: Usage) -> Dimensions:
-    model, kind = item.model, item.kind
-    return Dimensions(
-        item.workspace,
-        prices.description(model, kind),
-        "tokens",
-        model.id,
-        kind.token_type,
-        kind.service_tier,
-        kind.context_window,
-        model.inference_geo,
-        kind.speed,
-    )
+def _corrected(lines: tuple[Line, ...], corrections: Iterable[Correction]) -> tuple[Line, ...]:
+    for correction in corrections:
+        lines = correction.apply(lines)
+    return lines
 
 
 def _meter_dimensions(meter: Meter) -> Dimensions:

@@ -15,15 +15,27 @@ OUTPUT = "output_tokens"
 CACHE_READ = "cache_read_input_tokens"
 CACHE_5M = "cache_creation.ephemeral_5m_input_tokens"
 CACHE_1H = "cache_creation.ephemeral_1h_input_tokens"
+# Kinds of token that no reference knows: what a client does with them is what is tried.
+CACHE_24H = "cache_creation.ephemeral_24h_input_tokens"
+AUDIO = "audio_input_tokens"
 
 # Documented ratios to the price of input; output has a price of its own.
-_RATIO = {INPUT: Decimal(1), CACHE_READ: Decimal("0.1"), CACHE_5M: Decimal("1.25"), CACHE_1H: Decimal(2)}
+_RATIO = {
+    INPUT: Decimal(1),
+    CACHE_READ: Decimal("0.1"),
+    CACHE_5M: Decimal("1.25"),
+    CACHE_1H: Decimal(2),
+    CACHE_24H: Decimal(3),
+    AUDIO: Decimal(4),
+}
 _WORDS = {
     INPUT: "Input Tokens",
     OUTPUT: "Output Tokens",
     CACHE_READ: "Input Tokens, Cache Read",
     CACHE_5M: "Input Tokens, Cache Write 5m",
     CACHE_1H: "Input Tokens, Cache Write 1h",
+    CACHE_24H: "Input Tokens, Cache Write 24h",
+    AUDIO: "Input Tokens, Audio",
 }
 
 
@@ -66,6 +78,8 @@ MODELS = (
     Model("claude-sonnet-4-20250514", "Claude Sonnet 4", Decimal(3), Decimal(15), "not_available"),
     Model("claude-3-5-haiku-20241022", "Claude Haiku 3.5", Decimal("0.80"), Decimal(4), "not_available"),
 )
+# A model that came out after every price list of a client.
+NEW_MODEL = Model("claude-aurora-6", "Claude Aurora 6", Decimal(7), Decimal(35))
 
 STANDARD = (
     Share(Kind(OUTPUT), 460),
@@ -84,11 +98,14 @@ LONG_CONTEXT = (
     Share(Kind(OUTPUT, context_window="200k-1M"), 300),
 )
 FAST = (Share(Kind(OUTPUT, speed="fast"), 650), Share(Kind(INPUT, speed="fast"), 350))
+NEW_KINDS = (Share(Kind(OUTPUT), 500), Share(Kind(AUDIO), 300), Share(Kind(CACHE_24H), 200))
+# Committed capacity: its tokens are used, and are on no bill.
+PRIORITY = (Share(Kind(OUTPUT, "priority"), 650), Share(Kind(INPUT, "priority"), 350))
 
 
 def model(id: str) -> Model:
     """The model of that id. Raises ValueError with the known ids."""
-    for known in MODELS:
+    for known in (*MODELS, NEW_MODEL):
         if known.id == id:
             return known
     raise ValueError(f"the simulator has no model {id!r}; it has {', '.join(known.id for known in MODELS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from types import MappingProxyType
@@ -12,8 +13,9 @@ from types import MappingProxyType
 from budgetd.model import DEFAULT_WORKSPACE
 from budgetd.period import DAY
 from budgetd.simulator import prices
-from budgetd.simulator.organisation import Meter, SimulatedWorkspace, Stream, World
+from budgetd.simulator.organisation import SimulatedWorkspace, World
 from budgetd.simulator.prices import Kind, Share
+from budgetd.simulator.streams import Meter, Stream
 
 AROUND = date(2026, 11, 18)
 
@@ -83,6 +85,21 @@ def standard(seed: int = 1, around: date = AROUND) -> World:
         ),
         discount=Decimal("0.92"),
     )
+
+
+def unfamiliar(seed: int = 1, around: date = AROUND) -> World:
+    """The standard organisation, where Research also uses what no list of prices has, and what is on no bill.
+
+    A model that is new, kinds of token that are new, and Priority Tier.
+    """
+    world = standard(seed, around)
+    research, chat = identifier(seed, "research"), identifier(seed, "chat")
+    extra = (
+        Stream(research, prices.NEW_MODEL, 700),
+        Stream(research, prices.model("claude-haiku-4-5"), 300, prices.NEW_KINDS),
+        Stream(chat, prices.model("claude-opus-4-8"), 1_500, prices.PRIORITY),
+    )
+    return replace(world, streams=(*world.streams, *extra))
 
 
 def sized(name: str, seed: int = 1) -> World:
