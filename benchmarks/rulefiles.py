@@ -11,7 +11,7 @@ routes: [{{notify: [hook]}}]
 rules:
 """
 # No organisation of the sizes S to L spends that much.
-HIGH = 10**9
+HIGH = 10**10
 
 
 def text(rules: int, channel: str = "json://127.0.0.1:9/") -> str:

@@ -37,7 +37,9 @@ def figures(sizes: Iterable[str]) -> Iterator[Figure]:
 def _rules(count: int) -> list[Rule]:
     """Caps of each workspace and model, all of the same look at spend; two of them speak."""
     each = {"type": "cap", "for_each": ["workspace", "model"], "per": "month"}
-    return [_rule.validate_python({"id": f"r{n}", "limit": str(10**6 + n if n > 1 else 700), **each}) for n in range(count)]
+    return [
+        _rule.validate_python({"id": f"r{n}", "limit": str(10**6 + n if n > 1 else 700), **each}) for n in range(count)
+    ]
 
 
 def _day(day: date, rows: int, more: int) -> CostDay:

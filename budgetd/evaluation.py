@@ -228,10 +228,20 @@ class Evaluator(Judge):
         self._spend = None
         return self._commit(Observation(source=""), now, edited=True)
 
-    def tell(self, about: Label, reason: Reason, severity: Severity, text: str, now: datetime) -> Changes | None:
+    def tell(
+        self,
+        about: Label,
+        reason: Reason,
+        severity: Severity,
+        text: str,
+        now: datetime,
+        *,
+        everybody: bool = False,
+    ) -> Changes | None:
         """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
 
-        A label of a channel leaves that channel out: it is the one that does not take messages. Raises StoreError.
+        A label of a channel leaves that channel out: it is the one that does not take messages. `everybody`: whatever
+        the routes say, as their channels may be down, too. Raises StoreError.
         """
         memory = self._store.recall()
         naming = self._naming(memory, Observation(source=""))
@@ -239,7 +249,8 @@ class Evaluator(Judge):
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
-        addressed = Addressed(notice, self._routed(notice, None, naming, incident))
+        routed = frozenset(channels) if everybody else self._routed(notice, None, naming, incident)
+        addressed = Addressed(notice, routed)
         made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)

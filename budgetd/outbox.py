@@ -93,10 +93,11 @@ class Outbox:
     def _escalate(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
         given_up = result.state is DeliveryState.GIVEN_UP
         outcome = "was given up" if given_up else "is not accepted and will be tried again"
-        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}"
+        title = render_safely(delivery, now).title
+        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}\nIt says: {title}"
         about = Label("channel", f"{delivery.id}/{result.state.value}", delivery.channel)
         severity = max((notice.severity for notice in delivery.notices), key=lambda s: s.rank, default=Severity.WARNING)
-        self._evaluator.tell(about, Reason.UNDELIVERABLE, severity, text, now)
+        self._evaluator.tell(about, Reason.UNDELIVERABLE, severity, text, now, everybody=given_up)
 
 
 def _of_undeliverable(delivery: Delivery) -> bool:

@@ -369,7 +369,7 @@ def living(place: Place, now: datetime = NOW) -> Iterator[Life]:
     inbox: Inbox = queue.SimpleQueue()
     with (
         contextlib.closing(open_store(place.database, now)) as store,
-        wiring.connected(settings, store.recall().organisation) as reader,
+        wiring.connected(settings, store.recall()) as reader,
     ):
         evaluator = Evaluator(store, rulebook)
         wiring.take_up(store, evaluator, now)

@@ -13,12 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.store_contract import ACME, NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.stores.database import Database
 from budgetd.stores.reading import open_read_only
 from budgetd.stores.sqlite import SqliteStore, open_store
+from tests.store_contract import ACME, NOW, a_delivery
 
 ROOT = Path(__file__).parent.parent
 

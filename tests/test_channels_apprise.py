@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from tests.tls_proxy import TlsProxy, http_answer, tls_proxy
 
 from budgetd.channels import Sender, tap
 from budgetd.channels.apprise import AppriseSender, explain_url
@@ -42,6 +41,7 @@ from budgetd.model import (
     Severity,
 )
 from budgetd.period import Period
+from tests.tls_proxy import TlsProxy, http_answer, tls_proxy
 
 NOW = datetime(2026, 11, 18, 14, 6, tzinfo=UTC)
 NOVEMBER = Period(datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC))

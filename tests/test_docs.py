@@ -63,4 +63,4 @@ def test_every_rules_file_in_the_docs_is_accepted(page: Path) -> None:
 def test_the_readmes_two_commands_are_what_ci_and_a_newcomer_run() -> None:
     assert "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/budgetd demo" in README
     assert ".venv/bin/python -m pytest -q" in README
-    assert "python\" -m pytest -q" in (ROOT / ".ci/run").read_text()
+    assert 'python" -m pytest -q' in (ROOT / ".ci/run").read_text()

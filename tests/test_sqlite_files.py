@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.state_files import NOBODY, ROOT, command, contents, fill, opened, outbox, read_only_copy, run
-from tests.store_contract import ACME, NOW, a_delivery
 
 from budgetd.model import Changes
 from budgetd.store import StoreError
@@ -22,6 +20,8 @@ from budgetd.stores.lock import Lock
 from budgetd.stores.migrations import APPLICATION_ID, MIGRATIONS
 from budgetd.stores.reading import open_read_only
 from budgetd.stores.sqlite import open_store
+from tests.state_files import NOBODY, ROOT, command, contents, fill, opened, outbox, read_only_copy, run
+from tests.store_contract import ACME, NOW, a_delivery
 
 
 @pytest.fixture

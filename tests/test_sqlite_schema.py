@@ -9,8 +9,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.state_files import contents, fill, opened, run, schema
-from tests.store_contract import NOW
 
 from budgetd.store import StoreError
 from budgetd.stores import files
@@ -18,6 +16,8 @@ from budgetd.stores.database import Database, open_database
 from budgetd.stores.migrations import MIGRATIONS, Migration, migrate
 from budgetd.stores.reading import open_read_only
 from budgetd.stores.sqlite import open_store
+from tests.state_files import contents, fill, opened, run, schema
+from tests.store_contract import NOW
 
 
 @pytest.fixture

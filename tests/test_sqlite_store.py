@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.store_contract import NOW, OPUS, StoreContract, a_delivery, an_incident
 
 from budgetd.model import (
     Changes,
@@ -31,6 +30,7 @@ from budgetd.stores import records
 from budgetd.stores.database import Database
 from budgetd.stores.reading import open_read_only
 from budgetd.stores.sqlite import open_store
+from tests.store_contract import NOW, OPUS, StoreContract, a_delivery, an_incident
 
 
 @pytest.fixture

@@ -60,9 +60,7 @@ class Watch:
         through = spend.through
         assert through is not None
         self.states = {
-            name: RuleState(
-                name, before[name].since if name in before else through, through, rule.stakes, rule.shape
-            )
+            name: RuleState(name, before[name].since if name in before else through, through, rule.stakes, rule.shape)
             for name, rule in self.rules.items()
         }
         self._keep(verdict)

@@ -60,7 +60,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
     equipment = wiring.equip(rulebook)
     with (
         contextlib.closing(open_store(settings.database, now)) as store,
-        wiring.connected(settings, store.recall().organisation) as reader,
+        wiring.connected(settings, store.recall()) as reader,
     ):
         evaluator = Evaluator(store, rulebook)
         caretaker, steady = Caretaker(store, evaluator), clock.monotonic()
@@ -107,7 +107,7 @@ def _summary(ticked: Ticked, waiting: int) -> int:
 def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
     with _state(settings.database, now) as state:
         judge = Judge(state, rulebook)
-        with wiring.connected(settings, state.recall().organisation) as reader:
+        with wiring.connected(settings, state.recall()) as reader:
             observation = observe(reader, now, judge.wanted_since(now))
         if observation.error is not None:
             wiring.complain(observation.error)

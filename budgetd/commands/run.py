@@ -64,7 +64,7 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
     lanes = Lanes(equipment.senders, inbox.put)
     evaluator = Evaluator(store, rulebook)
     jitter = SystemRandom()
-    with wiring.connected(settings, store.recall().organisation) as reader:
+    with wiring.connected(settings, store.recall()) as reader:
         daemon = Daemon(
             store=store,
             reader=reader,

@@ -18,12 +18,13 @@ from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator
 from budgetd.http import Api, ping
-from budgetd.model import Failure, Label, Organisation, Reason, Severity, SourceError
+from budgetd.model import Failure, Label, Reason, Severity, SourceError
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
 from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
+from budgetd.store import Memory
 from budgetd.stores.sqlite import SqliteStore
 
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
@@ -74,8 +75,11 @@ def equip(rulebook: Rulebook) -> Equipment:
 
 
 @contextlib.contextmanager
-def connected(settings: Settings, pinned: Organisation | None) -> Iterator[Reader]:
-    """A reader of the organisation's bill. Raises ConfigurationError without a key, or for an address unfit for one."""
+def connected(settings: Settings, known: Memory) -> Iterator[Reader]:
+    """A reader of the organisation's bill, for a state that knows so much.
+
+    Raises ConfigurationError without a key, or for an address unfit for one.
+    """
 
     def key() -> str:
         # Looked up at each request; one that went away after the start is a refused key, not the end.
@@ -99,7 +103,9 @@ def connected(settings: Settings, pinned: Organisation | None) -> Iterator[Reade
     except (SettingsError, ValueError) as error:
         raise ConfigurationError(str(error)) from None
     try:
-        yield Reader(CostReport(api), AdminAccount(api), pinned, lambda: api.last_skew)
+        yield Reader(
+            CostReport(api, through=known.through), AdminAccount(api), known.organisation, lambda: api.last_skew
+        )
     finally:
         api.close()
 

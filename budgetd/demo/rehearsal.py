@@ -104,5 +104,6 @@ def _started(stage: Stage) -> Iterator[_Process]:
         lanes = InThisThread(stage.senders(), inbox.put)
         flavours = {story.SLACK: Flavour.SLACK}
         outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
-        reader = Reader(CostReport(api), AdminAccount(api), store.recall().organisation)
+        known = store.recall()
+        reader = Reader(CostReport(api, through=known.through), AdminAccount(api), known.organisation)
         yield _Process(store, reader, evaluator, outbox, inbox)

@@ -116,12 +116,14 @@ class Spike(Rule):
 
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
         """Says nothing of a day that is not closed, or unless every day that it is compared with is known."""
-        day = period.start.date()
-        earlier = [day - DAY * back for back in self.against.days_back]
-        if not spend.covers(period) or spend.through is None or spend.through < period.end or not spend.knows(earlier):
+        view, day = self.view(), period.start.date()
+        candidates = self._candidates(spend, view, period, watched)
+        if not candidates or spend.through is None or spend.through < period.end:
             return
-        view = self.view()
-        for scope, amount in self._candidates(spend, view, period, watched).items():
+        earlier = [day - DAY * back for back in self.against.days_back]
+        if not spend.covers(period) or not spend.knows(earlier):
+            return
+        for scope, amount in candidates.items():
             baseline = self._baseline(spend, view, earlier, scope)
             limit = max(times(baseline, self.factor), add(baseline, self.at_least))
             over = amount >= limit and amount > baseline
