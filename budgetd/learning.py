@@ -224,6 +224,8 @@ def _shape(*sides: Iterable[Kind]) -> _Shape:
 
 
 def _shaped(kind: Kind, shape: _Shape) -> Kind:
+    """The kind as far as both reports can tell it. Where speeds are told, what has none is not fast."""
+    kind = kind._replace(speed=kind.speed or "standard")
     kept = (value if known else None for value, known in zip(kind[2:], shape, strict=True))
     return Kind(kind.unit, kind.model, *kept)
 

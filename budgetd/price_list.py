@@ -51,8 +51,8 @@ class _Entry(NamedTuple):
     """
 
     model: str
-    input: str
-    output: str
+    input_price: str
+    output_price: str
     cache_read: str = "0.1"
     fast: str | None = None
     long: tuple[str, str] = ("1", "1")
@@ -140,9 +140,9 @@ def _priced(entry: _Entry, kind: Kind) -> Decimal | None:
 
 def _of_unit(entry: _Entry, unit: str) -> Decimal | None:
     if unit == OUTPUT:
-        return Decimal(entry.output)
+        return Decimal(entry.output_price)
     ratio = {INPUT: _ONE, CACHE_READ: Decimal(entry.cache_read), **_CACHE_WRITE}.get(unit)
-    return None if ratio is None else times(Decimal(entry.input), ratio)
+    return None if ratio is None else times(Decimal(entry.input_price), ratio)
 
 
 def _of_tier(kind: Kind) -> Decimal | None:

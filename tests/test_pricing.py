@@ -40,7 +40,7 @@ EVERYTHING = {
     used(OUTPUT, service_tier="batch"): 77_777,
     used(INPUT, inference_geo="us"): 13,
     used(OUTPUT, speed="fast"): 4_321,
-    used(INPUT, speed="standard"): 1_111,
+    used(INPUT, model="claude-opus-5", speed="standard"): 1_111,
     used(INPUT, model="claude-sonnet-4-5", context_window="200k-1M"): 654_321,
     used(OUTPUT, model="claude-sonnet-4-5-20250929", context_window="200k-1M"): 54_321,
     used(OUTPUT, model="claude-haiku-4-5-20251001"): 3,
