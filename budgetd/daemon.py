@@ -156,6 +156,29 @@ class Moment:
 
 
 @dataclass(slots=True)
+class Poller:
+    """One source's turn: who reads it, how often, and where it stands."""
+
+    reader: Reader
+    plan: PollingPlan
+    next_poll: Moment | None = None
+    reading_since: float | None = None
+    failures: int = 0
+
+    def is_due(self, now: datetime, steady: float) -> bool:
+        """Whether it is time, and no poll of it is under way."""
+        return self.reading_since is None and self.left(now, steady) <= 0
+
+    def hangs(self, steady: float) -> bool:
+        """Whether a poll has been under way for longer than any may."""
+        return self.reading_since is not None and steady - self.reading_since > LONGEST_POLL
+
+    def left(self, now: datetime, steady: float) -> float:
+        """Seconds until the next poll; 0 before the first."""
+        return self.next_poll.left(now, steady) if self.next_poll is not None else 0.0
+
+
+@dataclass(slots=True)
 class Daemon:
     """The loop.
 
@@ -164,12 +187,11 @@ class Daemon:
     """
 
     store: Store
-    reader: Reader
+    pollers: tuple[Poller, ...]
     evaluator: Evaluator
     outbox: Outbox
     lanes: Outbound
     inbox: Inbox
-    plan: PollingPlan
     supervisor: Supervisor
     load: Callable[[], Rulebook]
     equip: Callable[[Rulebook], Equipment]
@@ -178,11 +200,8 @@ class Daemon:
     status: str = "starting"
     broken_rules: bool = False
     polls: int = 0
-    failures: int = 0
     _reload_asked: bool = False
     _troubled: bool = False
-    _next_poll: Moment | None = None
-    _reading_since: float | None = None
     _unsaved: list[Item] = field(default_factory=list)
     _kept_up: date | None = None
     caretaker: Caretaker = field(init=False)
@@ -207,11 +226,13 @@ class Daemon:
         log.info("watching: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
         while True:
             now, steady = clock.now(), clock.monotonic()
-            if self._reading_since is not None and steady - self._reading_since > LONGEST_POLL:
+            if any(
+                each.reading_since is not None and steady - each.reading_since > LONGEST_POLL for each in self.pollers
+            ):
                 log.critical("a poll hangs since %d s: ending, to be started anew", LONGEST_POLL)
                 return EXIT_FAILED
             self._guarded(partial(self.caretaker.look_after, now, steady))
-            self._begin_poll(now, steady)
+            self._begin_polls(now, steady)
             self._guarded(partial(self.outbox.send_due, now))
             self._report()
             item = self._wait(now, steady)
@@ -239,7 +260,7 @@ class Daemon:
         """Do what the inbox asks; what the state could not take now stays on the desk and is tried again."""
         done: object = True
         if isinstance(item, Read):
-            self._reading_since = None
+            self._poller(item.observation).reading_since = None
             done = self._guarded(lambda: self._take(item.observation, now))
         elif isinstance(item, Answer):
             done = self._guarded(lambda: self.outbox.settle(item, now))
@@ -272,7 +293,8 @@ class Daemon:
         drift = (clock.now() - now) - timedelta(seconds=clock.monotonic() - steady)
         if abs(drift) >= CLOCK_STEP:
             log.warning("the clock moved by %s against the steady one: polling at once", drift)
-            self._next_poll = None
+            for each in self.pollers:
+                each.next_poll = None
         return item
 
     def _nap(self, now: datetime, steady: float) -> float:
@@ -282,8 +304,8 @@ class Daemon:
             naps.append(self.supervisor.watchdog / 3)
         if self._unsaved:
             naps.append(STORE_RETRY)
-        elif self._reading_since is None:
-            naps.append(self._next_poll.left(now, steady) if self._next_poll is not None else 0.0)
+        else:
+            naps += [each.left(now, steady) for each in self.pollers if each.reading_since is None]
         overdue = self.lanes.next_deadline()
         if overdue is not None:
             naps.append(overdue)
@@ -300,34 +322,35 @@ class Daemon:
 
     # --- polling ---------------------------------------------------------------------------------
 
-    def _begin_poll(self, now: datetime, steady: float) -> None:
-        due = self._next_poll is None or self._next_poll.left(now, steady) <= 0
+    def _begin_polls(self, now: datetime, steady: float) -> None:
         # A newer reading must not be kept before an older one that still waits to be.
-        if self._reading_since is not None or self._unsaved or not due:
-            return
-        since = self._guarded(lambda: self.evaluator.wanted_since(now))
-        self._reading_since = steady
+        for each in () if self._unsaved else self.pollers:
+            if each.is_due(now, steady):
+                since = self._guarded(lambda: self.evaluator.wanted_since(now))
+                each.reading_since = steady
+                threading.Thread(target=self._poll, args=(each.reader, now, since), name="reader", daemon=True).start()
 
-        def poll() -> None:
-            self.inbox.put(Read(observe(self.reader, now, since)))
+    def _poll(self, reader: Reader, now: datetime, since: date | None) -> None:
+        """In the reader's own thread."""
+        self.inbox.put(Read(observe(reader, now, since)))
 
-        threading.Thread(target=poll, name="reader", daemon=True).start()
+    def _poller(self, observation: Observation) -> Poller:
+        return next(each for each in self.pollers if each.reader.source.name == observation.source)
 
     def _take(self, observation: Observation, now: datetime) -> bool:
         self.polls += 1
-        self.failures = self.failures + 1 if observation.error is not None else 0
-        self._plan(timedelta(seconds=STORE_RETRY), now)
+        poller = self._poller(observation)
+        poller.failures = poller.failures + 1 if observation.error is not None else 0
+        _plan(poller, timedelta(seconds=STORE_RETRY), now)
         changes = self.evaluator.take(observation, now)
-        self._plan(self.plan.wait(now, changes.through, observation.error, self.failures, self.jitter), now)
+        wait = poller.plan.wait(now, changes.through, observation.error, poller.failures, self.jitter)
+        _plan(poller, wait, now)
         self._note(observation, changes)
         if observation.report is not None:
             self._keep_up(now)
             if all(now - delivery.created_at < OVERDUE for delivery in self.store.recall().outbox):
                 self.heartbeat()
         return True
-
-    def _plan(self, wait: timedelta, now: datetime) -> None:
-        self._next_poll = Moment(now + wait, clock.monotonic() + wait.total_seconds())
 
     def _note(self, observation: Observation, changes: Changes) -> None:
         if observation.error is not None:
@@ -379,3 +402,7 @@ class Daemon:
         about = Label("rules", identity("rules", now.date(), error), "the rules file")
         text = f"The rules file has mistakes; the old rules stay in force.\n{error}"
         self.evaluator.tell(about, Reason.RELOAD_FAILED, Severity.WARNING, text, now)
+
+
+def _plan(poller: Poller, wait: timedelta, now: datetime) -> None:
+    poller.next_poll = Moment(now + wait, clock.monotonic() + wait.total_seconds())

@@ -6,18 +6,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from budgetd import blind, lifecycle, notices, routing
+from budgetd import blind, estimates, lifecycle, notices, routing
 from budgetd.lifecycle import Situation, Verdict
 from budgetd.model import (
     UNKNOWN_ORGANISATION,
+    Basis,
     Changes,
     CostDay,
+    Drift,
     Health,
     Incident,
     Label,
     Names,
     Notice,
     Organisation,
+    RateTexts,
     Reason,
     Report,
     RuleState,
@@ -26,6 +29,7 @@ from budgetd.model import (
     Workspace,
 )
 from budgetd.period import DAY
+from budgetd.pricing import RateTable, UsageDay
 from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
 from budgetd.rules import Rule, current_period, evaluate, history_needed
@@ -33,12 +37,16 @@ from budgetd.scope import Naming
 from budgetd.spend import Question, Spend, contributors
 from budgetd.store import Memory, StateReader, Store
 
+# The sources that tell what is billed; the others only estimate.
+BILLS = ("cost_report", "analytics")
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What a poll brought: a report, or the error that took its place. Names are None when they were not read.
 
-    `skew`: the seconds by which the service's clock is ahead of ours, when it said.
+    `skew`: the seconds by which the service's clock is ahead of ours, when it said. `used`: closed days of use, to
+    learn prices from.
     """
 
     source: str
@@ -47,6 +55,7 @@ class Observation:
     organisation: Organisation | None = None
     workspaces: tuple[Workspace, ...] | None = None
     skew: float | None = None
+    used: tuple[UsageDay, ...] = ()
 
 
 class Judge:
@@ -56,10 +65,18 @@ class Judge:
         self.rulebook = rulebook
         self._state = state
         self._spend: Spend | None = None
+        self._rates: RateTable | None = None
+        self.lessons: tuple[str, ...] = ()
+        self.billed_through: datetime | None = None
+
+    @property
+    def rates(self) -> RateTable:
+        """What is known of prices. Any thread may ask, as for `billed_through`: both are replaced, never changed."""
+        return self._rates or RateTable()
 
     def wanted_since(self, now: datetime) -> date | None:
         """The first UTC day that the rules need and that is not known; None when the history is whole."""
-        known = self._state.known_days()
+        known = self._state.billed_days()
         newest = now.date() - DAY * 2  # yesterday may not be out yet
         oldest = newest - DAY * history_needed(self.rulebook.rules)
         missing = (oldest + DAY * n for n in range((newest - oldest).days + 1))
@@ -74,12 +91,15 @@ class Judge:
         memory = self._state.recall()
         naming = self._naming(memory, observation)
         spend = self._indexed(naming, memory)
+        self.billed_through = _billed_through(memory)
+        accepted = _accepted(spend, observation.report)
+        drifts = self._drifts(spend, accepted)
         changed = _take_days(spend, observation.report)
         verdict, states = Verdict(), tuple[RuleState, ...]()
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, spend, known, polled=observation.report is not None)
+            situation = self._situation(naming, spend, memory, known, polled=observation.report is not None)
             findings = evaluate(self.rulebook.rules, spend, known, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(spend, known)
@@ -89,6 +109,9 @@ class Judge:
         if sight is not None and sight.decision is not None:
             incidents.append(sight.decision.incident)
             made.append(notices.of_blindness(sight.decision, sight.health, naming, now))
+        for incident, notice in self._own_matters(drifts, observation.report, naming, now):
+            incidents.append(incident)
+            made.append(notice)
         by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
         rules = self._rules_by_id()
         addressed = [
@@ -101,8 +124,8 @@ class Judge:
             organisation=observation.organisation,
             workspaces=observation.workspaces or (),
             source=observation.source,
-            cost_days=observation.report.days if observation.report is not None else (),
-            through=spend.through,
+            cost_days=accepted,
+            through=observation.report.through if observation.report is not None else None,
             incidents=tuple(incidents),
             notices=tuple(made),
             deliveries=sent,
@@ -110,7 +133,54 @@ class Judge:
             rules=states,
             forgotten_rules=tuple(rule for rule in memory.rules if rule not in rules) if judged else (),
             health=(sight.health,) if sight is not None else (),
+            drifts=drifts,
+            rates=self._learn(observation, memory),
         )
+
+    def _drifts(self, spend: Spend, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
+        """The days that now have their first bill, and had an estimate."""
+        billed = [
+            day for day in accepted if day.basis is Basis.BILLED and day.complete and not spend.is_billed(day.day)
+        ]
+        kept = {day.day: day for bill in billed for day in self._state.cost_days(bill.day, bill.day + DAY)}
+        return tuple(estimates.drift(kept[bill.day], bill) for bill in billed if bill.day in kept)
+
+    def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
+        """The rates to keep, when the days of use teach something new."""
+        if self._rates is None:
+            self._rates = RateTable.from_rows(memory.rates)
+        if not observation.used:
+            return None
+        days = [day.day for day in observation.used]
+        billed = self._state.cost_days(min(days), max(days) + DAY)
+        after, self.lessons = estimates.learned(self._rates, observation.used, billed)
+        if after is self._rates:
+            return None
+        self._rates = after
+        return tuple((row.key, row.rate, row.origin, row.evidence, row.billed_as) for row in after.rows())
+
+    def _own_matters(
+        self, drifts: Iterable[Drift], report: Report | None, naming: Naming, now: datetime
+    ) -> list[tuple[Incident, Notice]]:
+        """What the operator should know of the estimates: a bill far from one, tokens without a price. Once each."""
+        found = [
+            (Label("day", f"drift/{each.day}", str(each.day)), Reason.DRIFT, estimates.drift_told(each))
+            for each in drifts
+            if estimates.is_worth_telling(each)
+        ]
+        unpriced = report.unpriced if report is not None else {}
+        found += [
+            (
+                Label("model", f"unpriced/{model}/{kind}", model),
+                Reason.UNPRICED,
+                estimates.unpriced_told(model, kind, count),
+            )
+            for (model, kind), count in unpriced.items()
+        ]
+        told = [
+            notices.of_operation(naming, about, reason, Severity.WARNING, text, now) for about, reason, text in found
+        ]
+        return [(incident, notice) for incident, notice in told if not self._state.notices(incident.id)]
 
     def _naming(self, memory: Memory, observation: Observation) -> Naming:
         organisation = observation.organisation or memory.organisation or UNKNOWN_ORGANISATION
@@ -135,7 +205,9 @@ class Judge:
         before = ((rule, memory.rules.get(rule.id)) for rule in self.rulebook.rules)
         return {rule.id: state for rule, state in before if state is not None and state.shape == rule.shape}
 
-    def _situation(self, naming: Naming, spend: Spend, known: dict[str, RuleState], *, polled: bool) -> Situation:
+    def _situation(
+        self, naming: Naming, spend: Spend, memory: Memory, known: dict[str, RuleState], *, polled: bool
+    ) -> Situation:
         rules = self._rules_by_id()
         current = {name: current_period(rule, spend) for name, rule in rules.items()}
         return Situation(
@@ -144,6 +216,8 @@ class Judge:
             names=naming.names,
             current={name: period for name, period in current.items() if period is not None},
             unseen=frozenset(name for name in rules if name not in known),
+            billed_before=_billed_through(memory),
+            seen_before=memory.through,
             edited=frozenset(name for name, state in known.items() if state.stakes != rules[name].stakes),
             polled=polled,
             default_severity=self.rulebook.default_severity,
@@ -262,9 +336,20 @@ class Evaluator(Judge):
             self._store.commit(changes)
         except BaseException:
             # What was added up may hold days that were not kept: begin anew from what is.
-            self._spend = None
+            self._spend = self._rates = None
             raise
         return changes
+
+
+def _billed_through(memory: Memory) -> datetime | None:
+    """How far the bill reaches, whichever source it comes from."""
+    return max((memory.throughs[name] for name in BILLS if name in memory.throughs), default=None)
+
+
+def _accepted(spend: Spend, report: Report | None) -> tuple[CostDay, ...]:
+    """The report's days that are to be kept: an estimate never takes the place of a bill."""
+    days = report.days if report is not None else ()
+    return tuple(day for day in days if day.basis is Basis.BILLED or not spend.is_billed(day.day))
 
 
 def _take_days(spend: Spend, report: Report | None) -> frozenset[date]:

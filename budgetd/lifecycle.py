@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -19,6 +19,9 @@ from budgetd.rules import Rule
 
 # An incident ends by correction only when the amount is more than 2 % below its lowest announced step.
 CORRECTION_MARGIN = Decimal("0.98")
+# A period whose bill is still awaited so long after its end is history all the same.
+BILL_AWAITED = timedelta(days=1)
+WATCHED_UNTIL = timedelta(hours=6)
 
 
 class Event(StrEnum):
@@ -108,6 +111,10 @@ _REARMING = frozenset({Reason.RESTATED, Reason.LIMIT_RAISED, Reason.RULE_REMOVED
 class Situation:
     """What an evaluation knows beside the findings.
 
+    `billed_before`, `seen_before`: how far the bill, and all that is known, reached before this evaluation. A period
+    that was watched to its end and only estimated until now is live like the current one: what its bill brings is
+    news, not history.
+
     `current`: each rule's period that holds the newest data. `unseen`: rules that were never evaluated with data.
     `edited`: rules whose figures changed since their last evaluation. `polled`: the findings come from a complete
     new reading, not only from an edit.
@@ -121,6 +128,8 @@ class Situation:
     edited: frozenset[str] = frozenset()
     polled: bool = True
     default_severity: Severity = Severity.WARNING
+    billed_before: datetime | None = None
+    seen_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +216,7 @@ def _event(situation: Situation, incident: Incident | None, finding: Finding) ->
 def _news(situation: Situation, finding: Finding) -> Event:
     if finding.rule in situation.unseen:
         return Event.BASELINE_STEP
-    if finding.period != situation.current[finding.rule]:
+    if not _is_live(situation, finding.rule, finding.period):
         return Event.LATE_STEP
     return Event.LOWERED_STEP if finding.rule in situation.edited else Event.NEW_STEP
 
@@ -245,6 +254,17 @@ def _as_announced(situation: Situation, incident: Incident, finding: Finding) ->
     return Event.BELOW if finding.period == incident.period else Event.PASSED
 
 
+def _is_live(situation: Situation, rule: str, period: Period) -> bool:
+    """Whether what is found in the period is news: it is the current one, or its bill was still awaited."""
+    if period == situation.current[rule]:
+        return True
+    billed, seen = situation.billed_before, situation.seen_before
+    if billed is None or seen is None or period.end <= billed:
+        return False
+    # Watched until its end, or nearly: what was missed altogether is history.
+    return seen >= period.end - WATCHED_UNTIL and situation.current[rule].start - period.end <= BILL_AWAITED
+
+
 def _ending(situation: Situation, incident: Incident) -> Event | None:
     """Why the incident ends whatever its amount is; None when it does not."""
     rule = situation.rules.get(incident.rule)
@@ -253,9 +273,9 @@ def _ending(situation: Situation, incident: Incident) -> Event | None:
     if _archived_since(situation.names, incident):
         return Event.ARCHIVED
     current = situation.current.get(incident.rule)
-    if current is not None and not rule.calendar.rolling and incident.period.end <= current.start:
-        return Event.PERIOD_OVER
-    return None
+    if current is None or rule.calendar.rolling or incident.period.end > current.start:
+        return None
+    return None if _is_live(situation, incident.rule, incident.period) else Event.PERIOD_OVER
 
 
 def _archived_since(names: Names, incident: Incident) -> bool:

@@ -233,6 +233,8 @@ class Reason(StrEnum):
     STATE_IN_MEMORY = "state_in_memory"
     STATE_WRITTEN_AGAIN = "state_written_again"
     TEST = "test"
+    DRIFT = "drift"
+    UNPRICED = "unpriced"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"
@@ -438,6 +440,19 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """How far the estimate of a closed day was from its bill, in dollars, over what both can have."""
+
+    day: date
+    estimated: Decimal
+    billed: Decimal
+
+
+# A learned rate as plain texts: key, rate, origin, evidence, billed as.
+RateTexts = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Superseded:
     """A notice that need not go out in that delivery any more: a newer one of its incident does."""
 
@@ -447,7 +462,10 @@ class Superseded:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All that one evaluation changes; it is committed whole or not at all."""
+    """All that one evaluation changes; it is committed whole or not at all.
+
+    `through`: how far `source` reaches. `rates` replace all that were kept; None: they stay.
+    """
 
     at: datetime
     organisation: Organisation | None = None
@@ -462,6 +480,8 @@ class Changes:
     rules: tuple[RuleState, ...] = ()
     forgotten_rules: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    rates: tuple[RateTexts, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

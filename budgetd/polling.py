@@ -18,9 +18,13 @@ AFTER_REFUSAL = timedelta(minutes=5)
 JITTER = 0.1
 
 
+# At most one sustained request a minute and source is what the API's documentation calls fine.
+SAME_DAY = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True)
 class PollingPlan:
-    """`every`: the operator's own interval (BUDGETD_POLL_EVERY) in place of the plan for the cost report."""
+    """`every`: a fixed interval in place of the plan for the bill (hourly, sooner while yesterday is due)."""
 
     every: timedelta | None = None
 

@@ -151,8 +151,6 @@ def _of_tier(kind: Kind) -> Decimal | None:
 
 def _of_context(entry: _Entry, kind: Kind) -> Decimal | None:
     long = entry.long[1 if kind.unit == OUTPUT else 0]
-    if kind.speed == "fast":  # one price for the whole context window
-        long = "1"
     return {None: _ONE, "0-200k": _ONE, "200k-1M": Decimal(long)}.get(kind.context_window)
 
 

@@ -7,10 +7,14 @@ from datetime import date, datetime, timedelta
 
 from budgetd.evaluation import Observation
 from budgetd.model import Failure, Organisation, SourceError, Workspace
+from budgetd.pricing import UsageDay
 from budgetd.sources import Account, Source
+from budgetd.sources.usage_report import UsageReport
 
 # Workspaces are made and renamed rarely, and a name that is an hour old does no harm.
 NAMES_EVERY = timedelta(hours=1)
+# So many billed days teach prices; older ones have taught theirs.
+LESSON = timedelta(days=8)
 
 
 class Reader:
@@ -47,7 +51,12 @@ class Reader:
         except SourceError as error:
             return Observation(self.source.name, None, error, self._organisation, workspaces)
         self._asked_since = since or self._asked_since
-        return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew())
+        used = self._lessons()
+        return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew(), used)
+
+    def _lessons(self) -> tuple[UsageDay, ...]:
+        """Closed days of use that have a bill, to learn prices from. None for a source that is itself the bill."""
+        return ()
 
     def _history(self, since: date | None) -> date | None:
         """A day that was asked for and not served does not exist: it is not asked for at every poll."""
@@ -74,3 +83,34 @@ class Reader:
             return self._account.workspaces()
         except SourceError:
             return None
+
+
+class UsageReader(Reader):
+    """Reads same-day use, and after each new bill the closed days that prices are learned from.
+
+    `billed_through` tells how far the bill reaches (None: not known).
+    """
+
+    def __init__(
+        self,
+        source: UsageReport,
+        account: Account,
+        pinned: Organisation | None,
+        billed_through: Callable[[], datetime | None],
+        skew: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        super().__init__(source, account, pinned, skew)
+        self._usage = source
+        self._billed_through = billed_through
+        self._learned_from: datetime | None = None
+
+    def _lessons(self) -> tuple[UsageDay, ...]:
+        billed = self._billed_through()
+        if billed is None or billed == self._learned_from:
+            return ()
+        try:
+            days = self._usage.usage_days((billed - LESSON).date(), billed.date())
+        except SourceError:
+            return ()  # the next poll asks again; prices are known well enough meanwhile
+        self._learned_from = billed
+        return days

@@ -138,6 +138,13 @@ def _database(value: Any) -> Any:
     return value
 
 
+def _source(value: Any) -> str:
+    choices = ("cost_report", "auto")
+    if value not in choices:
+        raise mistake(f"expected {' or '.join(choices)}", word=value, choices=choices)
+    return str(value)
+
+
 def _log(value: Any) -> str:
     choices = ("pretty", "journald", "logfmt", "json")
     if value not in choices:
@@ -167,6 +174,9 @@ class Settings(BaseSettings):
     rules: Path = Field(description="default: ./rules.yaml, then /etc/budgetd/rules.yaml")
     database: Annotated[Path, BeforeValidator(_database)] = Field(
         description="default: $STATE_DIRECTORY/budgetd.db, else the user's state folder"
+    )
+    source: Annotated[Literal["cost_report", "auto"], BeforeValidator(_source)] = Field(
+        default="cost_report", description="auto: also estimate the days that have no bill yet from token usage"
     )
     poll_every: Annotated[timedelta, BeforeValidator(_duration)] | None = Field(
         default=None, description="90s, 1m, 1h; default: hourly, and sooner while yesterday is due"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
-from budgetd.model import Basis, Contributor, CostDay, Scope
+from budgetd.model import Basis, Contributor, CostDay, Dimensions, Scope
 from budgetd.money import EXACT, ZERO
 from budgetd.period import Period
 from budgetd.scope import Lens, Naming, View, undated
@@ -33,8 +33,13 @@ class Spend:
         self._bases: dict[Period, Basis] = {}
 
     def replace(self, day: CostDay) -> bool:
-        """Take a day's cost lines in place of what was known of that day. Whether that changes anything."""
-        amounts = {view: _by_scope(lens, day) for view, lens in self._lenses.items()}
+        """Take a day's cost lines in place of what was known of that day. Whether that changes anything.
+
+        An estimate never takes the place of a closed day's bill.
+        """
+        if day.basis is Basis.ESTIMATED and self.is_billed(day.day):
+            return False
+        amounts = {view: _by_scope(lens, day.lines) for view, lens in self._lenses.items()}
         kind = (day.basis, day.complete)  # that a day has closed is news, also when nothing was spent since
         if amounts == self._days.get(day.day) and kind == self._kinds[day.day]:
             return False
@@ -55,6 +60,10 @@ class Spend:
     def latest(self) -> date | None:
         """The newest UTC day that anything is known of, also if it is not over."""
         return self._latest
+
+    def is_billed(self, day: date) -> bool:
+        """Whether the UTC day is closed and its bill is known."""
+        return self._kinds.get(day) == (Basis.BILLED, True)
 
     def knows(self, days: Iterable[date]) -> bool:
         """Whether every one of the UTC days is known."""
@@ -113,10 +122,10 @@ class Spend:
         return sums
 
 
-def _by_scope(lens: Lens, day: CostDay) -> dict[Scope, Decimal]:
+def _by_scope(lens: Lens, lines: Mapping[Dimensions, Decimal]) -> dict[Scope, Decimal]:
     sums: dict[Scope, Decimal] = {}
     add, scopes = EXACT.add, lens.scopes
-    for dimensions, amount in day.lines.items():
+    for dimensions, amount in lines.items():
         for scope in scopes(dimensions):
             sums[scope] = add(sums.get(scope, ZERO), amount)
     return sums

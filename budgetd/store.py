@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
@@ -13,11 +13,13 @@ from budgetd.model import (
     CostDay,
     Delivery,
     DeliveryState,
+    Drift,
     Face,
     Health,
     Incident,
     Notice,
     Organisation,
+    RateTexts,
     Receipt,
     RuleState,
     Workspace,
@@ -44,7 +46,8 @@ class Memory:
 
     `told`: the channels that were sent, may have been sent, or are about to be sent, a trigger of the incident.
     `outbox`: the deliveries that are still pending, oldest first, without their superseded notices.
-    `through`: how far the source reaches that reaches furthest.
+    `through`: how far the source reaches that reaches furthest; `throughs`: how far each does.
+    `rates`: what was learned about prices.
     """
 
     organisation: Organisation | None
@@ -55,6 +58,8 @@ class Memory:
     health: Mapping[str, Health]
     outbox: tuple[Delivery, ...]
     told: Mapping[str, frozenset[str]]
+    throughs: Mapping[str, datetime] = field(default_factory=dict)
+    rates: tuple[RateTexts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,14 @@ class StateReader(Protocol):
         """Everything but the cost lines. Incidents: those not resolved, and those whose period ended in the last
         70 days before `through` (the data's time: neither a stop nor a wrong clock makes it forget).
         """
+        ...
+
+    def billed_days(self) -> frozenset[date]:
+        """The UTC days whose bill is kept: closed, and not only estimated."""
+        ...
+
+    def drifts(self, limit: int = 31) -> tuple[Drift, ...]:
+        """How far estimates were from bills, the newest days first."""
         ...
 
     def known_days(self) -> frozenset[date]:

@@ -44,6 +44,8 @@ _WHY = {
     Reason.STATE_RESTORED: "What was sent since that copy was made may be sent once more, with the same ids.",
     Reason.STATE_IN_MEMORY: "Alerts go on, each told once; a restart before it can be written may repeat some of them.",
     Reason.STATE_WRITTEN_AGAIN: "All that happened meanwhile is written; nothing was lost.",
+    Reason.DRIFT: "Until then that day's figures were estimates from tokens and learned prices.",
+    Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 # The period is over.
@@ -57,6 +59,8 @@ _BUDGETD_TITLES = {
     Reason.STATE_RESTORED: "budgetd's state was damaged and had to be restored",
     Reason.STATE_IN_MEMORY: "budgetd's state cannot be written and is kept in memory",
     Reason.STATE_WRITTEN_AGAIN: "budgetd's state is written to its file again",
+    Reason.DRIFT: "A day's bill is far from its estimate",
+    Reason.UNPRICED: "Some tokens have no known price",
     Reason.TEST: "Test message from budgetd",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])

@@ -367,11 +367,10 @@ def living(place: Place, now: datetime = NOW) -> Iterator[Life]:
     rulebook = load(settings.rules, environment={})
     equipment = wiring.equip(rulebook)
     inbox: Inbox = queue.SimpleQueue()
-    with (
-        contextlib.closing(open_store(place.database, now)) as store,
-        wiring.connected(settings, store.recall()) as reader,
-    ):
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(contextlib.closing(open_store(place.database, now)))
         evaluator = Evaluator(store, rulebook)
+        (reader,) = stack.enter_context(wiring.connected(settings, store.recall(), evaluator))
         wiring.take_up(store, evaluator, now)
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, Random(1))

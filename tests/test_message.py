@@ -87,6 +87,8 @@ SAID = [
     Reason.STATE_RESTORED,
     Reason.STATE_IN_MEMORY,
     Reason.STATE_WRITTEN_AGAIN,
+    Reason.DRIFT,
+    Reason.UNPRICED,
     Reason.TEST,
 ]
 NOT_SAID = [
@@ -166,6 +168,8 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.STATE_RESTORED, Kind.INFORM, "budgetd's state was damaged and had to be restored"),
         (Reason.STATE_IN_MEMORY, Kind.INFORM, "budgetd's state cannot be written and is kept in memory"),
         (Reason.STATE_WRITTEN_AGAIN, Kind.INFORM, "budgetd's state is written to its file again"),
+        (Reason.DRIFT, Kind.INFORM, "A day's bill is far from its estimate"),
+        (Reason.UNPRICED, Kind.INFORM, "Some tokens have no known price"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
     ],
 )

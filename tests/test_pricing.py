@@ -319,6 +319,18 @@ def test_what_does_not_match_is_said_once_a_day_and_the_rest_is_learned() -> Non
     assert remarks[0].startswith("nothing is learned from 1 kinds of tokens on 2026-11-17")
 
 
+def test_priority_tokens_are_not_missed_on_the_bill() -> None:
+    counts = {used(OUTPUT): 10**6, used(OUTPUT, service_tier="priority"): 10**9}
+    _, remarks = learn([CostDay(YESTERDAY, {A: Decimal(25)})], [usage(YESTERDAY, counts)], RateTable())
+    assert remarks == ()
+
+
+def test_a_day_that_taught_a_rate_is_not_a_second_day_when_it_is_restated() -> None:
+    counts = {used(OUTPUT): 10**6}
+    table = learned((DAYS[0], counts, "1"), (DAYS[1], counts, "1"))
+    assert learned((DAYS[1], counts, "0.5"), known=table) == table
+
+
 @pytest.mark.parametrize("lacking", ["speed", "inference_geo"])
 def test_a_dimension_that_the_bill_lacks_does_not_stop_learning_and_stays_out_of_the_estimate(lacking: str) -> None:
     counts = {used(OUTPUT, speed="standard"): 10**6, used(INPUT, speed="standard"): 10**6}
@@ -346,7 +358,7 @@ def test_only_closed_and_billed_days_that_were_counted_teach(day: CostDay) -> No
 
 
 def test_a_bill_that_is_rounded_gives_the_rate_that_it_was_rounded_from() -> None:
-    counts = {used(CACHE_READ, f"wrkspc_{number}"): 1_000_001 + number * 77 for number in range(20)}
+    counts = {used(CACHE_READ, f"wrkspc_{number}"): 1_000_009 for number in range(20)}  # all are rounded the same way
     exact = bill(DAYS[0], counts, "0.995").lines
     rounded = {line: amount.quantize(Decimal("1e-8")) for line, amount in exact.items()}
     assert rounded != exact

@@ -19,7 +19,7 @@ import pytest
 from budgetd import clock
 from budgetd.caretaker import HOME_CALM, HOME_RETRY, LOCK_PATIENCE, Caretaker
 from budgetd.commands import wiring
-from budgetd.daemon import Daemon, Read, deliver, observe
+from budgetd.daemon import Daemon, Poller, Read, deliver, observe
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Observation
 from budgetd.polling import PollingPlan
@@ -297,12 +297,11 @@ def test_a_backup_that_does_not_fit_is_no_reason_to_leave_the_file(
         monkeypatch.setattr(life.store, "back_up", no_space)
         daemon = Daemon(
             store=life.store,
-            reader=life.reader,
+            pollers=(Poller(life.reader, PollingPlan()),),
             evaluator=life.evaluator,
             outbox=life.outbox,
             lanes=Lanes({}, life.inbox.put),
             inbox=life.inbox,
-            plan=PollingPlan(),
             supervisor=Supervisor({}, 1),
             load=lambda: life.evaluator.rulebook,
             equip=wiring.equip,

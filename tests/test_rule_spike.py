@@ -87,15 +87,22 @@ def test_what_a_spike_finds(
     assert (only.period, only.complete) == (PERIOD, True)
 
 
-def test_a_running_day_says_nothing_until_it_is_closed() -> None:
+def test_a_running_day_counts_once_it_exceeds_what_a_whole_day_would_need() -> None:
     rule = spike()
     spend = history(rule, ["100", None])
-    spend.replace(cost_day(DAY_OF_INTEREST, "900", complete=False))
-    for through in ("2026-11-18", "2026-11-18 23:59"):
-        spend.through = at(through)
-        assert list(rule.findings(spend, PERIOD, frozenset({()}))) == []
-    spend.through = at("2026-11-19")
-    assert len(list(rule.findings(spend, PERIOD, frozenset()))) == 1
+    for spent, over in (("199.99", False), ("200", True)):
+        spend.replace(cost_day(DAY_OF_INTEREST, spent, complete=False))
+        spend.through = at("2026-11-18 09:30")
+        assert len(list(rule.findings(spend, PERIOD, frozenset()))) == over
+
+
+def test_a_running_day_never_ends_an_incident() -> None:
+    rule = spike()
+    spend = history(rule, ["100", None])
+    spend.replace(cost_day(DAY_OF_INTEREST, "1", complete=False))
+    spend.through = at("2026-11-18 00:10")
+    (found,) = rule.findings(spend, PERIOD, frozenset({()}))
+    assert (found.reached, found.complete) == ((), False)
 
 
 def test_an_unknown_baseline_says_nothing_even_of_a_watched_scope() -> None:

@@ -159,11 +159,20 @@ def test_a_period_is_covered_when_every_day_up_to_the_datas_end_is_known(
 
 
 def test_whether_amounts_are_billed_or_estimated() -> None:
-    spend = index([cost_day("2026-11-02"), cost_day("2026-11-09")])
+    spend = index([cost_day("2026-11-02")])
     assert spend.basis(NOVEMBER) is Basis.BILLED
     spend.replace(cost_day("2026-11-09", basis=Basis.ESTIMATED))
     assert spend.basis(NOVEMBER) is Basis.MIXED
     assert spend.basis(Calendar("day").holding(date(2026, 11, 9))) is Basis.ESTIMATED
+
+
+def test_an_estimate_is_replaced_by_the_bill_and_never_replaces_it() -> None:
+    spend = index([cost_day("2026-11-09", "90", basis=Basis.ESTIMATED)])
+    assert spend.totals(View(), NOVEMBER) == {(): Decimal(90)}
+    assert spend.replace(cost_day("2026-11-09", "80"))
+    assert not spend.replace(cost_day("2026-11-09", "95", basis=Basis.ESTIMATED))
+    assert spend.totals(View(), NOVEMBER) == {(): Decimal(80)}
+    assert spend.basis(NOVEMBER) is Basis.BILLED
 
 
 def test_a_day_without_cost_is_known_and_empty_and_another_is_not_known() -> None:

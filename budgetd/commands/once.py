@@ -7,15 +7,16 @@ import contextlib
 import queue
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
 from budgetd import clock, logs
 from budgetd.caretaker import Caretaker
 from budgetd.commands import wiring
-from budgetd.daemon import Inbox, Ticked, deliver, observe
+from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Judge, Observation
 from budgetd.message import render_safely
@@ -58,23 +59,23 @@ def run(arguments: argparse.Namespace) -> int:
 def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
     inbox: Inbox = queue.SimpleQueue()
     equipment = wiring.equip(rulebook)
-    with (
-        contextlib.closing(open_store(settings.database, now)) as store,
-        wiring.connected(settings, store.recall()) as reader,
-    ):
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(contextlib.closing(open_store(settings.database, now)))
         evaluator = Evaluator(store, rulebook)
+        readers = stack.enter_context(wiring.connected(settings, store.recall(), evaluator))
         caretaker, steady = Caretaker(store, evaluator), clock.monotonic()
         caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
         # The reader does not give the same days twice: only what is done with them can be done again.
-        observation = observe(reader, now, evaluator.wanted_since(now))
-        changes = caretaker.doing(lambda: evaluator.take(observation, now), now, steady)
-        delivered, undelivered = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
-        ticked = Ticked(observation, changes, delivered, undelivered)
+        seen = []
+        for reader in readers:
+            observation = observe(reader, now, evaluator.wanted_since(now))
+            seen.append((observation, caretaker.doing(partial(evaluator.take, observation, now), now, steady)))
+        delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
-        return max(_summary(ticked, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+        return max(_summary(seen, delivered, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
 
 
 def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
@@ -88,27 +89,31 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
     return False
 
 
-def _summary(ticked: Ticked, waiting: int) -> int:
-    error = ticked.observation.error
-    _remark(ticked.observation)
-    if error is not None:
+def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
+    errors = [observation.error for observation, _ in seen if observation.error is not None]
+    for observation, _ in seen:
+        _remark(observation)
+    for error in errors:
         wiring.complain(error)
-    elif ticked.changes.through is not None:
-        said = len(ticked.changes.notices)
-        through = f"{ticked.changes.through:%d %b %Y %H:%M} UTC"
-        print(f"Data through {through}. {_count(said, 'notice')}, {_count(ticked.delivered, 'message')} delivered.")
+    reached = [changes.through for _, changes in seen if changes.through is not None]
+    if reached:
+        said = sum(len(changes.notices) for _, changes in seen)
+        through = f"{max(reached):%d %b %Y %H:%M} UTC"
+        print(f"Data through {through}. {_count(said, 'notice')}, {_count(delivered, 'message')} delivered.")
     if waiting:
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
         )
-    return wiring.EXIT_FAILED if error is not None or waiting else wiring.EXIT_DONE
+    return wiring.EXIT_FAILED if errors or waiting else wiring.EXIT_DONE
 
 
 def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
     with _state(settings.database, now) as state:
         judge = Judge(state, rulebook)
-        with wiring.connected(settings, state.recall()) as reader:
-            observation = observe(reader, now, judge.wanted_since(now))
+        with wiring.connected(settings, state.recall(), judge) as (bill, *estimates):
+            observation = observe(bill, now, judge.wanted_since(now))
+        if estimates:
+            wiring.complain("a dry run reads the bill only; same-day estimates come with a real one")
         if observation.error is not None:
             wiring.complain(observation.error)
             return wiring.EXIT_FAILED

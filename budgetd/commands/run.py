@@ -11,11 +11,12 @@ from random import SystemRandom
 
 from budgetd import clock, logs
 from budgetd.commands import wiring
-from budgetd.daemon import EXIT_STATE, Daemon, Inbox
+from budgetd.daemon import EXIT_STATE, Daemon, Inbox, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Evaluator
 from budgetd.outbox import Outbox
-from budgetd.polling import PollingPlan
+from budgetd.polling import SAME_DAY, PollingPlan
+from budgetd.reader import Reader, UsageReader
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
 from budgetd.store import StoreError
@@ -64,15 +65,14 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
     lanes = Lanes(equipment.senders, inbox.put)
     evaluator = Evaluator(store, rulebook)
     jitter = SystemRandom()
-    with wiring.connected(settings, store.recall()) as reader:
+    with wiring.connected(settings, store.recall(), evaluator) as readers:
         daemon = Daemon(
             store=store,
-            reader=reader,
+            pollers=tuple(Poller(reader, _plan(reader, settings)) for reader in readers),
             evaluator=evaluator,
             outbox=Outbox(store, evaluator, lanes, equipment.flavours, jitter),
             lanes=lanes,
             inbox=inbox,
-            plan=PollingPlan(settings.poll_every),
             supervisor=Supervisor(os.environ, os.getpid()),
             load=lambda: wiring.rules(settings),
             equip=wiring.equip,
@@ -86,6 +86,12 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
             return daemon.run()
         finally:
             lanes.close()
+
+
+def _plan(reader: Reader, settings: Settings) -> PollingPlan:
+    """The operator's interval for every source; else the plan for the bill, and a minute for same-day use."""
+    same_day = SAME_DAY if isinstance(reader, UsageReader) else None
+    return PollingPlan(settings.poll_every or same_day)
 
 
 def _heed_signals(daemon: Daemon) -> None:

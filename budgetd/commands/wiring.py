@@ -16,14 +16,15 @@ from budgetd.channels.explain import explain_elsewhere
 from budgetd.channels.urls import Secrets
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
-from budgetd.evaluation import Evaluator
+from budgetd.evaluation import Evaluator, Judge
 from budgetd.http import Api, ping
 from budgetd.model import Failure, Label, Reason, Severity, SourceError
-from budgetd.reader import Reader
+from budgetd.reader import Reader, UsageReader
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
 from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
+from budgetd.sources.usage_report import UsageReport
 from budgetd.store import Memory
 from budgetd.stores.sqlite import SqliteStore
 
@@ -75,12 +76,34 @@ def equip(rulebook: Rulebook) -> Equipment:
 
 
 @contextlib.contextmanager
-def connected(settings: Settings, known: Memory) -> Iterator[Reader]:
-    """A reader of the organisation's bill, for a state that knows so much.
+def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple[Reader, ...]]:
+    """The readers of the organisation's spend, the bill's first, for a state that knows so much.
 
-    Raises ConfigurationError without a key, or for an address unfit for one.
+    Each has a connection of its own, as each reads in a thread of its own. Raises ConfigurationError without a key, or
+    for an address unfit for one.
     """
+    try:
+        settings.admin_key()
+        bill, use = _api(settings), _api(settings)
+    except (SettingsError, ValueError) as error:
+        raise ConfigurationError(str(error)) from None
+    billed = known.throughs.get(CostReport.NAME)
+    report = CostReport(bill, through=billed)
+    readers = [Reader(report, AdminAccount(bill), known.organisation, lambda: bill.last_skew)]
+    if settings.source == "auto":
+        usage = UsageReport(use, lambda: judge.rates, lambda: judge.billed_through or billed, betas=settings.api_betas)
+        account = AdminAccount(use)
+        readers.append(
+            UsageReader(usage, account, known.organisation, lambda: judge.billed_through, lambda: use.last_skew)
+        )
+    try:
+        yield tuple(readers)
+    finally:
+        bill.close()
+        use.close()
 
+
+def _api(settings: Settings) -> Api:
     def key() -> str:
         # Looked up at each request; one that went away after the start is a refused key, not the end.
         try:
@@ -90,24 +113,14 @@ def connected(settings: Settings, known: Memory) -> Iterator[Reader]:
         logs.hide(found)
         return found
 
-    try:
-        settings.admin_key()
-        api = Api(
-            settings.api_url,
-            key,
-            version=settings.api_version,
-            betas=settings.api_betas,
-            proxy=settings.api_proxy,
-            ca_file=settings.ca_file,
-        )
-    except (SettingsError, ValueError) as error:
-        raise ConfigurationError(str(error)) from None
-    try:
-        yield Reader(
-            CostReport(api, through=known.through), AdminAccount(api), known.organisation, lambda: api.last_skew
-        )
-    finally:
-        api.close()
+    return Api(
+        settings.api_url,
+        key,
+        version=settings.api_version,
+        betas=settings.api_betas,
+        proxy=settings.api_proxy,
+        ca_file=settings.ca_file,
+    )
 
 
 def take_up(store: SqliteStore, evaluator: Evaluator, now: datetime) -> None:

@@ -115,11 +115,15 @@ class Spike(Rule):
         return str((self.against.words, canonical(self.factor), canonical(self.at_least)))
 
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
-        """Says nothing of a day that is not closed, or unless every day that it is compared with is known."""
+        """Says nothing unless every day that it is compared with is known.
+
+        A running day counts only once it exceeds what the whole day would need; it never ends an incident.
+        """
         view, day = self.view(), period.start.date()
         candidates = self._candidates(spend, view, period, watched)
-        if not candidates or spend.through is None or spend.through < period.end:
+        if not candidates or spend.through is None:
             return
+        closed = spend.through >= period.end
         earlier = [day - DAY * back for back in self.against.days_back]
         if not spend.covers(period) or not spend.knows(earlier):
             return
@@ -135,6 +139,7 @@ class Spike(Rule):
                     amount=amount,
                     limit=limit,
                     reached=(ONE,) if over else (),
+                    complete=closed,
                     basis=spend.basis(period),
                     comparison=Comparison(self.against.words, baseline, self.factor),
                 )

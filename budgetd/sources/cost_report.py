@@ -98,10 +98,12 @@ class CostReport:
         self._through = through
         self._remarked: set[str] = set()
 
+    NAME = "cost_report"
+
     @property
     def name(self) -> str:
         """`cost_report`."""
-        return "cost_report"
+        return self.NAME
 
     def forget(self) -> None:
         """Take every day for changed at the next reading, and say every remark again."""

@@ -244,7 +244,7 @@ class UsageReport:
         before, kept = self._valued.slices, {}
         for start, end, counts in sorted([*hours, *_recent(memory)], key=lambda each: each[0]):
             known = before.get(start)
-            if known is None or known[0] is not counts or known[1].end != end:
+            if known is None or known[0] is not counts:
                 lines = price(counts, self._valued.rates, start.date()).lines
                 known = counts, CostSlice(start, end, lines)
             kept[start] = known

@@ -219,6 +219,27 @@ MIGRATIONS: tuple[Migration, ...] = (
                       AND (older.created_at, older.id) < (delivery.created_at, delivery.id))""",
         ),
     ),
+    Migration(
+        "same-day spend: learned rates, and how far estimates were from bills",
+        (
+            """CREATE TABLE rate (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                key TEXT NOT NULL,
+                rate TEXT NOT NULL CHECK (rate != ''),
+                origin TEXT NOT NULL,
+                evidence TEXT NOT NULL,
+                billed_as TEXT NOT NULL,
+                PRIMARY KEY (organisation, key, origin)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE drift (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                day TEXT NOT NULL CHECK (day LIKE '____-__-__'),
+                estimated TEXT NOT NULL CHECK (estimated != '' AND estimated NOT GLOB '*[^0-9.-]*'),
+                billed TEXT NOT NULL CHECK (billed != '' AND billed NOT GLOB '*[^0-9.-]*'),
+                PRIMARY KEY (organisation, day)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
-from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Incident, Notice, Organisation
+from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Drift, Incident, Notice, Organisation
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
 from budgetd.stores.database import (
@@ -91,6 +91,27 @@ class SqliteReader:
             },
             outbox=self._outbox(),
             told={incident: frozenset(channels) for incident, channels in told.items()},
+            throughs={
+                row["name"]: instant(row["through"])
+                for row in rows("SELECT name, through FROM source WHERE organisation = ?", (HOME,))
+            },
+            rates=tuple(
+                (row["key"], row["rate"], row["origin"], row["evidence"], row["billed_as"])
+                for row in rows("SELECT * FROM rate WHERE organisation = ? ORDER BY key, origin", (HOME,))
+            ),
+        )
+
+    def billed_days(self) -> frozenset[date]:
+        """The UTC days whose bill is kept: closed, and not only estimated."""
+        sql = "SELECT day FROM cost_day WHERE organisation = ? AND basis = 'billed' AND complete"
+        return frozenset(date.fromisoformat(row["day"]) for row in self._database.rows(sql, (HOME,)))
+
+    def drifts(self, limit: int = 31) -> tuple[Drift, ...]:
+        """How far estimates were from bills, the newest days first."""
+        sql = "SELECT * FROM drift WHERE organisation = ? ORDER BY day DESC LIMIT ?"
+        return tuple(
+            Drift(date.fromisoformat(row["day"]), Decimal(row["estimated"]), Decimal(row["billed"]))
+            for row in self._database.rows(sql, (HOME, limit))
         )
 
     def known_days(self) -> frozenset[date]:

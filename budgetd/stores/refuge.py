@@ -49,6 +49,10 @@ class Refuge:
         days = SqliteReader(home).known_days() | self._own_days()
         return frozenset(day for day in days if day >= self._pruned_before)
 
+    def billed_days(self, home: Database) -> frozenset[date]:
+        """The days whose bill is kept, there or here."""
+        return SqliteReader(home).billed_days() | SqliteReader(self.database).billed_days()
+
     def cost_days(self, home: Database, start: date, end: date) -> Iterator[CostDay]:
         """The kept days in [start, end), oldest first."""
         start = max(start, self._pruned_before)

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from budgetd.model import Changes, CostDay, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
+from budgetd.money import canonical
 from budgetd.period import DAY
 from budgetd.store import StoreError
 from budgetd.stores import costs, outbox, records
@@ -87,6 +88,10 @@ class SqliteStore(SqliteReader):
     def known_days(self) -> frozenset[date]:
         """The UTC days whose cost lines are kept."""
         return super().known_days() if self._refuge is None else self._refuge.known_days(self._home.database)
+
+    def billed_days(self) -> frozenset[date]:
+        """The UTC days whose bill is kept."""
+        return super().billed_days() if self._refuge is None else self._refuge.billed_days(self._home.database)
 
     def cost_days(self, start: date, end: date) -> Iterator[CostDay]:
         """The kept days in [start, end), oldest first."""
@@ -298,6 +303,16 @@ def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
                                           announced, sequence)
            VALUES (:home, :source, :last_good, :failing_since, :failures, :failure, :message, :announced, :sequence)""",
         ({"home": HOME, **records.health_values(each)} for each in changes.health),
+    )
+    if changes.rates is not None:
+        connection.execute("DELETE FROM rate WHERE organisation = ?", (HOME,))
+        connection.executemany(
+            "INSERT INTO rate (organisation, key, rate, origin, evidence, billed_as) VALUES (?, ?, ?, ?, ?, ?)",
+            ((HOME, *each) for each in changes.rates),
+        )
+    connection.executemany(
+        "INSERT INTO drift (organisation, day, estimated, billed) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        ((HOME, each.day.isoformat(), canonical(each.estimated), canonical(each.billed)) for each in changes.drifts),
     )
 
 
