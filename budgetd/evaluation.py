@@ -70,9 +70,12 @@ class Judge:
         self.billed_through: datetime | None = None
 
     @property
-    def rates(self) -> RateTable:
-        """What is known of prices. Any thread may ask, as for `billed_through`: both are replaced, never changed."""
-        return self._rates or RateTable()
+    def rates(self) -> RateTable | None:
+        """What is known of prices; None before anything was judged, and after a failed commit.
+
+        Any thread may ask, as for `billed_through`: both are replaced, never changed.
+        """
+        return self._rates
 
     def wanted_since(self, now: datetime) -> date | None:
         """The first UTC day that the rules need and that is not known; None when the history is whole."""
@@ -99,12 +102,12 @@ class Judge:
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, spend, memory, known, polled=observation.report is not None)
+            situation = self._situation(naming, spend, memory, known, observation)
             findings = evaluate(self.rulebook.rules, spend, known, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(spend, known)
         sight = self._look(observation, memory, now)
-        made = self._notices(verdict, spend, naming, observation.report, now)
+        made = self._notices(verdict, spend, naming, accepted, now)
         incidents = list(verdict.incidents)
         if sight is not None and sight.decision is not None:
             incidents.append(sight.decision.incident)
@@ -138,12 +141,13 @@ class Judge:
         )
 
     def _drifts(self, spend: Spend, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
-        """The days that now have their first bill, and had an estimate."""
+        """The days that now have their first bill, and had an estimate of the whole day."""
         billed = [
             day for day in accepted if day.basis is Basis.BILLED and day.complete and not spend.is_billed(day.day)
         ]
         kept = {day.day: day for bill in billed for day in self._state.cost_days(bill.day, bill.day + DAY)}
-        return tuple(estimates.drift(kept[bill.day], bill) for bill in billed if bill.day in kept)
+        whole = {day for day, known in kept.items() if known.basis is Basis.ESTIMATED and known.complete}
+        return tuple(estimates.drift(kept[bill.day], bill) for bill in billed if bill.day in whole)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
         """The rates to keep, when the days of use teach something new."""
@@ -206,7 +210,7 @@ class Judge:
         return {rule.id: state for rule, state in before if state is not None and state.shape == rule.shape}
 
     def _situation(
-        self, naming: Naming, spend: Spend, memory: Memory, known: dict[str, RuleState], *, polled: bool
+        self, naming: Naming, spend: Spend, memory: Memory, known: dict[str, RuleState], observation: Observation
     ) -> Situation:
         rules = self._rules_by_id()
         current = {name: current_period(rule, spend) for name, rule in rules.items()}
@@ -219,7 +223,8 @@ class Judge:
             billed_before=_billed_through(memory),
             seen_before=memory.through,
             edited=frozenset(name for name, state in known.items() if state.stakes != rules[name].stakes),
-            polled=polled,
+            polled=observation.report is not None,
+            read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
             default_severity=self.rulebook.default_severity,
         )
 
@@ -246,12 +251,12 @@ class Judge:
         return None
 
     def _notices(
-        self, verdict: Verdict, spend: Spend, naming: Naming, report: Report | None, now: datetime
+        self, verdict: Verdict, spend: Spend, naming: Naming, fresh: Iterable[CostDay], now: datetime
     ) -> list[Notice]:
         rules = self._rules_by_id()
         asked = [(decision, notices.question(decision, rules)) for decision in verdict.decisions]
         questions = {question for _, question in asked if question is not None}
-        parts = contributors(questions, spend, self._lines(questions, report)) if questions else {}
+        parts = contributors(questions, spend, self._lines(questions, fresh)) if questions else {}
         return [
             notices.of_rule(
                 decision,
@@ -264,9 +269,9 @@ class Judge:
             for decision, question in asked
         ]
 
-    def _lines(self, questions: Iterable[Question], report: Report | None) -> Iterator[CostDay]:
-        """The cost lines of the questions' periods: the report's own days, the store's for the others."""
-        fresh = {day.day: day for day in report.days} if report is not None else {}
+    def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
+        """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
+        fresh = {day.day: day for day in accepted}
         periods = [question[2] for question in questions]
         start, end = min(p.start for p in periods).date(), max(p.end for p in periods).date()
         yield from (day for day in fresh.values() if start <= day.day < end)
@@ -334,6 +339,9 @@ class Evaluator(Judge):
         try:
             changes = self.judge(observation, now, edited=edited)
             self._store.commit(changes)
+            if changes.source in BILLS and changes.through is not None:
+                # At once, so that the next poll of use brings the lessons of this bill.
+                self.billed_through = max(changes.through, self.billed_through or changes.through)
         except BaseException:
             # What was added up may hold days that were not kept: begin anew from what is.
             self._spend = self._rates = None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
-from budgetd.model import Finding, Incident, Kind, Names, Reason, Scope, Severity, State, identity
+from budgetd.model import Basis, Finding, Incident, Kind, Names, Reason, Scope, Severity, State, identity
 from budgetd.money import times
 from budgetd.period import Period
 from budgetd.rules import Rule
@@ -36,6 +36,7 @@ class Event(StrEnum):
     BELOW = "below"  # below the margin, in a complete poll
     PASSED = "passed"  # the same, because a rolling window has moved on
     UNSURE = "unsure"  # below the margin, but not in a complete poll
+    UNREAD = "unread"  # below the margin, but the poll was of the other source: it proves nothing new
     RAISED_CLEAR = "raised_clear"  # an edited limit leaves no step reached
     RAISED_OVER = "raised_over"  # an edited limit leaves only lower steps reached
     PERIOD_OVER = "period_over"
@@ -73,6 +74,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_OPEN, Event.BELOW): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_OPEN, Event.PASSED): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_OPEN, Event.UNSURE): Transition(_OPEN, Reason.INCOMPLETE_DATA),
+    (_OPEN, Event.UNREAD): Transition(_OPEN, Reason.INCOMPLETE_DATA),
     (_OPEN, Event.RAISED_CLEAR): Transition(_RESOLVED, Reason.LIMIT_RAISED, Kind.RESOLVE),
     (_OPEN, Event.RAISED_OVER): Transition(_OPEN, Reason.LIMIT_RAISED_STILL_OVER),
     (_OPEN, Event.PERIOD_OVER): Transition(_RESOLVED, Reason.PERIOD_OVER, Kind.RESOLVE),
@@ -89,6 +91,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_DOUBTFUL, Event.BELOW): Transition(_RESOLVED, Reason.RESTATED, Kind.RESOLVE),
     (_DOUBTFUL, Event.PASSED): Transition(_RESOLVED, Reason.PERIOD_OVER, Kind.RESOLVE),
     (_DOUBTFUL, Event.UNSURE): Transition(_DOUBTFUL, Reason.INCOMPLETE_DATA),
+    (_DOUBTFUL, Event.UNREAD): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_DOUBTFUL, Event.RAISED_CLEAR): Transition(_RESOLVED, Reason.LIMIT_RAISED, Kind.RESOLVE),
     (_DOUBTFUL, Event.RAISED_OVER): Transition(_OPEN, Reason.LIMIT_RAISED_STILL_OVER),
     (_DOUBTFUL, Event.PERIOD_OVER): Transition(_RESOLVED, Reason.PERIOD_OVER, Kind.RESOLVE),
@@ -117,7 +120,7 @@ class Situation:
 
     `current`: each rule's period that holds the newest data. `unseen`: rules that were never evaluated with data.
     `edited`: rules whose figures changed since their last evaluation. `polled`: the findings come from a complete
-    new reading, not only from an edit.
+    new reading, not only from an edit; `read` is what that reading was of, estimates or the bill (None: all there is).
     """
 
     organisation: str
@@ -130,6 +133,7 @@ class Situation:
     default_severity: Severity = Severity.WARNING
     billed_before: datetime | None = None
     seen_before: datetime | None = None
+    read: Basis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,8 @@ def _rolls(situation: Situation, incident: Incident) -> bool:
 
 def _event(situation: Situation, incident: Incident | None, finding: Finding) -> Event:
     ending = _ending(situation, incident) if incident is not None and incident.state is not State.RESOLVED else None
+    if ending is Event.PERIOD_OVER and _awaits_the_bill_again(situation, incident):
+        ending = None
     highest = max(incident.announced, default=None) if incident is not None else None
     if finding.reached and (highest is None or finding.reached[-1] > highest):
         return _news(situation, finding) if ending in (None, Event.PERIOD_OVER) else ending or Event.QUIET
@@ -251,6 +257,8 @@ def _as_announced(situation: Situation, incident: Incident, finding: Finding) ->
         return Event.NEAR
     if not finding.complete or not situation.polled:
         return Event.UNSURE
+    if situation.read is not None and (situation.read is Basis.ESTIMATED) != (finding.basis is Basis.ESTIMATED):
+        return Event.UNREAD
     return Event.BELOW if finding.period == incident.period else Event.PASSED
 
 
@@ -263,6 +271,13 @@ def _is_live(situation: Situation, rule: str, period: Period) -> bool:
         return False
     # Watched until its end, or nearly: what was missed altogether is history.
     return seen >= period.end - WATCHED_UNTIL and situation.current[rule].start - period.end <= BILL_AWAITED
+
+
+def _awaits_the_bill_again(situation: Situation, incident: Incident | None) -> bool:
+    """Whether the bill of a day that was estimated is far lower, and a second reading of it says if that is so."""
+    billed, seen = situation.billed_before, situation.seen_before
+    doubtful = incident is not None and incident.state is State.DOUBTFUL
+    return doubtful and billed is not None and seen is not None and seen > billed
 
 
 def _ending(situation: Situation, incident: Incident) -> Event | None:

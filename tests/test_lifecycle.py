@@ -22,7 +22,7 @@ from budgetd.lifecycle import (
     incident_id,
     step,
 )
-from budgetd.model import Finding, Incident, Kind, Reason, Severity, State
+from budgetd.model import Basis, Finding, Incident, Kind, Reason, Severity, State
 from budgetd.period import Calendar, Period
 from tests.builders import (
     NOVEMBER,
@@ -138,6 +138,7 @@ def _situations() -> Iterable[tuple[Situation, Period]]:
         facts: dict[str, Any] = {"unseen": unseen, "edited": changed, "polled": polled, "workspaces": [known]}
         yield situation(cap(for_each=EACH), **facts), NOVEMBER
         yield situation(cap(for_each=EACH), **facts), OCTOBER
+        yield replace(situation(cap(for_each=EACH), **facts), read=Basis.ESTIMATED), NOVEMBER
         yield situation(ROLLING.model_copy(update={"for_each": (EACH,)}), current=WINDOW, **facts), WINDOW
 
 

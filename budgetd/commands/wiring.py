@@ -19,6 +19,7 @@ from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator, Judge
 from budgetd.http import Api, ping
 from budgetd.model import Failure, Label, Reason, Severity, SourceError
+from budgetd.pricing import RateTable
 from budgetd.reader import Reader, UsageReader
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
@@ -91,7 +92,11 @@ def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple
     report = CostReport(bill, through=billed)
     readers = [Reader(report, AdminAccount(bill), known.organisation, lambda: bill.last_skew)]
     if settings.source == "auto":
-        usage = UsageReport(use, lambda: judge.rates, lambda: judge.billed_through or billed, betas=settings.api_betas)
+        # Before anything was judged prices are what the state has: the list's would raise false alarms.
+        rates = RateTable.from_rows(known.rates)
+        usage = UsageReport(
+            use, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
+        )
         account = AdminAccount(use)
         readers.append(
             UsageReader(usage, account, known.organisation, lambda: judge.billed_through, lambda: use.last_skew)

@@ -1,0 +1,221 @@
+"""budgetd with both sources in this thread, on a clock of the test's own, against the simulated API in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from budgetd import money
+from budgetd.daemon import Inbox, Ticked, tick
+from budgetd.delivery import InThisThread
+from budgetd.evaluation import Evaluator
+from budgetd.message import Flavour, Message
+from budgetd.model import CostDay, Failure, Incident, Notice, Outcome, Receipt, SourceError
+from budgetd.outbox import Outbox
+from budgetd.period import DAY, midnight
+from budgetd.pricing import RateTable
+from budgetd.reader import Reader, UsageReader
+from budgetd.rulebook import parse
+from budgetd.simulator import prices, worlds
+from budgetd.simulator.api import ADMIN_KEY, AdminApi
+from budgetd.simulator.organisation import Span, World
+from budgetd.simulator.streams import Stream
+from budgetd.simulator.wire import Request
+from budgetd.sources.account import AdminAccount
+from budgetd.sources.cost_report import CostReport
+from budgetd.sources.usage_report import SPEED_BETA, UsageReport
+from budgetd.stores.sqlite import SqliteStore, open_store
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+RESEARCH, CHAT = worlds.identifier(1, "research"), worlds.identifier(1, "chat")
+OPUS, SONNET = prices.model("claude-opus-4-8"), prices.model("claude-sonnet-4-6")
+USAGE = "usage_report"
+# What the usage report cannot know.
+UNCOUNTED = ("code_execution", "session_usage")
+_HEADERS = {"x-api-key": ADMIN_KEY, "anthropic-version": "2023-06-01"}
+_FAST = {**_HEADERS, "anthropic-beta": SPEED_BETA}
+
+
+def at(text: str) -> datetime:
+    """The UTC instant that `11-18T13:37` names in 2026."""
+    return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC)
+
+
+def small(*, research: int = 2_400, chat: int = 1_200, discount: str = "0.92", **more: Any) -> World:
+    """An organisation of two workspaces and three streams; cents a day, about."""
+    world = worlds.standard()
+    streams = (Stream(RESEARCH, OPUS, research), Stream(CHAT, SONNET, chat), Stream(RESEARCH, SONNET, 100))
+    return replace(world, streams=streams, meters=(), discount=Decimal(discount), **more)
+
+
+@dataclass
+class Api:
+    """The simulated API as a Getter, at the time `now`. `failing`: the status to answer with, by a part of the path.
+
+    `fast`: with the beta that shows the speed. `asked` counts requests by the last word of their path.
+    """
+
+    world: World
+    now: datetime
+    fast: bool = False
+    failing: dict[str, int] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.become(self.world)
+
+    def become(self, world: World) -> None:
+        """From now on it is that organisation."""
+        self.world, self._api = world, AdminApi(world)
+
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
+        """The body of a 200 answer. Raises SourceError."""
+        self.asked[path.removesuffix("/messages").rsplit("/", 1)[-1]] += 1
+        for part, status in self.failing.items():
+            if part in path:
+                failure = Failure.UNAVAILABLE if status >= 500 else Failure.REJECTED
+                raise SourceError(failure, f"HTTP {status}", status=status)
+        answer = self._api.respond(Request("GET", path, tuple(params), _FAST if self.fast else _HEADERS), self.now)
+        if answer.status != 200:
+            raise SourceError(Failure.REJECTED, answer.body.decode(), status=answer.status)
+        return answer.body
+
+
+@dataclass
+class Recorder:
+    """Implements `Sender`: takes every message, and keeps it."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        self.messages.append(message)
+        return Receipt(Outcome.DELIVERED)
+
+
+class Scene:
+    """One installation: its state on the disk, its API, what it sent, and the process that runs now."""
+
+    def __init__(self, folder: Path, world: World, now: datetime, *rules: str, fast: bool = False) -> None:
+        self.api = Api(world, now, fast)
+        self.channel = Recorder()
+        self.alerts: list[dict[str, Any]] = []
+        self.notices: list[Notice] = []
+        lines = ["version: 1", "channels:", '  team: "json://127.0.0.1/"', "routes:", "  - {notify: [team]}", "rules:"]
+        self._rules = "\n".join([*lines, *(f"  - {rule}" for rule in rules), ""])
+        self._folder = folder
+        self._store: SqliteStore | None = None
+        self.start(now)
+
+    @property
+    def store(self) -> SqliteStore:
+        assert self._store is not None
+        return self._store
+
+    def start(self, now: datetime) -> None:
+        """A new process; the one before ends. It is put together as `wiring.connected` does."""
+        self.close()
+        self._store = open_store(self._folder / "budgetd.db", now)
+        rulebook = parse(self._rules, "rules.yaml", environment={})
+        self.evaluator = judge = Evaluator(self.store, rulebook)
+        inbox: Inbox = queue.SimpleQueue()
+        lanes = InThisThread({"team": self.channel}, inbox.put)
+        self._outbox = Outbox(self.store, self.evaluator, lanes, {"team": Flavour.TEXT}, Random(1))
+        self._inbox = inbox
+        known, account = self.store.recall(), AdminAccount(self.api)
+        billed, rates = known.throughs.get(CostReport.NAME), RateTable.from_rows(known.rates)
+        self._bill = Reader(CostReport(self.api, through=billed), account, known.organisation)
+        betas = [SPEED_BETA] if self.api.fast else []
+        source = UsageReport(
+            self.api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
+        )
+        self._usage = UsageReader(source, account, known.organisation, lambda: judge.billed_through)
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # --- polls ---------------------------------------------------------------------------------
+
+    def bill(self, now: datetime) -> Ticked:
+        """A poll of the cost report, and what follows from it."""
+        return self._poll(self._bill, now)
+
+    def usage(self, now: datetime) -> Ticked:
+        """A poll of the usage report, and what follows from it."""
+        return self._poll(self._usage, now)
+
+    def warm_up(self, now: datetime) -> None:
+        """The first polls: the history, its lessons, and today with what they taught."""
+        self.bill(now)
+        for _ in range(3):
+            self.usage(now)
+        self.channel.messages.clear()
+        self.alerts.clear()
+        self.notices.clear()
+
+    def _poll(self, reader: Reader, now: datetime) -> Ticked:
+        self.api.now, before = now, len(self.channel.messages)
+        ticked = tick(reader, self.evaluator, self._outbox, self._inbox, now)
+        self.notices += ticked.changes.notices
+        for message in self.channel.messages[before:]:
+            data = message.data["data"]
+            self.alerts += data.get("alerts", [data])
+        return ticked
+
+    # --- what is so ------------------------------------------------------------------------------
+
+    def reasons(self, rule: str | None = None) -> list[str]:
+        """Why people were told something, in order."""
+        return [each.reason.value for each in self.notices if rule in (None, each.facts.rule)]
+
+    def days(self, first: date, after: date) -> list[CostDay]:
+        """The kept days."""
+        return list(self.store.cost_days(first, after))
+
+    def kept(self, first: date, after: date) -> Decimal:
+        """The dollars that are kept of the days, estimated or billed."""
+        return money.total(amount for day in self.days(first, after) for amount in day.lines.values())
+
+    def incident(self, rule: str, day: date) -> Incident:
+        """The rule's one incident of the period that holds the day."""
+        (found,) = [each for each in self.store.incidents() if each.rule == rule and each.period.holds(day)]
+        return found
+
+
+@contextlib.contextmanager
+def scene(folder: Path, world: World, now: datetime, *rules: str, fast: bool = False) -> Iterator[Scene]:
+    """An installation that begins at that time."""
+    with contextlib.closing(Scene(folder, world, now, *rules, fast=fast)) as made:
+        yield made
+
+
+def truth(world: World, first: date, now: datetime, seen: datetime, billed: set[date]) -> Decimal:
+    """The dollars since the day `first`: `billed` days as they are billed now, the others as they were used by `seen`.
+
+    Code execution and sessions are only in the bill.
+    """
+    parts = []
+    for number in range((now.date() - first).days + 1):
+        day = first + DAY * number
+        if day in billed:
+            lines = world.bill(day, now)
+        else:
+            end = min(max(int((seen - midnight(day)).total_seconds()), 0), 86_400)
+            lines = world.lines_between(day, Span(0, end), now)
+            lines = tuple(line for line in lines if line.dimensions.cost_type not in UNCOUNTED)
+        parts += [line.dollars for line in lines]
+    return money.total(parts)
+
+
+def counted(world: World, now: datetime) -> datetime:
+    """The instant before which the usage report has counted everything by now."""
+    return (now - world.manners.usage_delay).replace(second=0, microsecond=0)
