@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from budgetd import money
-from budgetd.daemon import Inbox, Ticked, tick
+from budgetd.daemon import Inbox, Ticked, observe, tick
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour, Message
@@ -152,6 +152,13 @@ class Scene:
     def usage(self, now: datetime) -> Ticked:
         """A poll of the usage report, and what follows from it."""
         return self._poll(self._usage, now)
+
+    def both(self, now: datetime) -> None:
+        """Both sources at once: use was read before the bill, and is taken after it."""
+        self.api.now = now
+        observed = observe(self._usage, now, self.evaluator.wanted_since(now))
+        self.bill(now)
+        self.notices += self.evaluator.take(observed, now).notices
 
     def warm_up(self, now: datetime) -> None:
         """The first polls: the history, its lessons, and today with what they taught."""

@@ -15,6 +15,7 @@ from budgetd.model import (
     Delivery,
     DeliveryState,
     Dimensions,
+    Drift,
     Face,
     Facts,
     Failure,
@@ -166,6 +167,43 @@ class StoreContract:
         store.commit(Changes(at=NOW, source="costs", through=NOW, incidents=incidents))
         assert set(store.recall().incidents) == {"kept", "open"}
         assert {incident.id for incident in store.incidents()} == {"gone", "kept", "open"}
+
+    # --- what was learned of estimates -------------------------------------------------------
+
+    def test_rates_are_replaced_whole_and_stay_when_none_are_given(self, store: Store) -> None:
+        old = ("[1]", "0.000001", "learned", "2026-11-20", "")
+        other = ("[1]", "0.000002", "awaited", "2026-11-21", '["a"]')
+        store.commit(Changes(at=NOW, rates=(old, other)))
+        store.commit(Changes(at=NOW))
+        assert sorted(store.recall().rates) == sorted((old, other)), "one key may be learned and awaited"
+        newer = ("[2]", "1", "averaged", "2026-11-21", "")
+        store.commit(Changes(at=NOW, rates=(newer,)))
+        assert store.recall().rates == (newer,)
+        store.commit(Changes(at=NOW, rates=()))
+        assert store.recall().rates == ()
+
+    def test_the_first_drift_of_a_day_is_kept_and_the_newest_days_are_read_first(self, store: Store) -> None:
+        drifts = tuple(Drift(date(2026, 11, day), Decimal(day), Decimal("0.10")) for day in (18, 20, 19))
+        store.commit(Changes(at=NOW, drifts=drifts))
+        store.commit(Changes(at=NOW, drifts=(Drift(date(2026, 11, 20), Decimal(1), Decimal(1)),)))
+        assert [each.day.day for each in store.drifts()] == [20, 19, 18]
+        assert store.drifts(limit=1) == (drifts[1],)
+
+    def test_only_closed_bills_are_billed_days(self, store: Store) -> None:
+        kinds = [(Basis.BILLED, True), (Basis.BILLED, False), (Basis.ESTIMATED, True), (Basis.ESTIMATED, False)]
+        days = tuple(CostDay(date(2026, 11, 18 + number), {}, *kind) for number, kind in enumerate(kinds))
+        store.commit(Changes(at=NOW, cost_days=days))
+        assert store.billed_days() == {date(2026, 11, 18)}
+        assert store.known_days() == {day.day for day in days}
+        store.commit(Changes(at=NOW, cost_days=(CostDay(date(2026, 11, 20), {}),)))
+        assert store.billed_days() == {date(2026, 11, 18), date(2026, 11, 20)}
+
+    def test_each_source_reaches_as_far_as_it_does(self, store: Store) -> None:
+        store.commit(Changes(at=NOW, source="use", through=NOW))
+        store.commit(Changes(at=NOW, source="costs", through=NOW - DAY))
+        memory = store.recall()
+        assert memory.throughs == {"use": NOW, "costs": NOW - DAY}
+        assert memory.through == NOW
 
     # --- cost lines ------------------------------------------------------------------------
 

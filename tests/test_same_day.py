@@ -35,6 +35,8 @@ from tests.same_day import (
 TODAY, YESTERDAY = date(2026, 11, 18), date(2026, 11, 17)
 DAY_CAP = "{id: day, type: cap, limit: 100, per: day, steps: [100%, 200%]}"
 MONTH_CAP = "{id: month, type: cap, limit: 100000, per: month}"
+# One that is over from the start: its incident shows the month's amount as the rules see it.
+METER = "{id: month, type: cap, limit: 1, per: month, steps: [100%]}"
 JUMP = "{id: jump, type: spike, against: yesterday, at_least: 20}"
 
 
@@ -198,32 +200,53 @@ def test_a_higher_bill_escalates_once_as_news(tmp_path: Path) -> None:
 # --- never twice ---------------------------------------------------------------------------------------
 
 
+def test_an_estimate_that_was_read_before_the_bill_and_comes_after_it_changes_nothing(tmp_path: Path) -> None:
+    world = small().with_events(runaway("11-18T13:00", "120"), Restatement(TODAY, 1, Decimal("1.8")))
+    with scene(tmp_path, world, at("11-18T11:00"), DAY_CAP, METER) as here:
+        alerted(here)
+        here.both(at("11-19T05:01"))
+        (day,) = here.days(TODAY, TODAY + DAY)
+        assert day.basis is Basis.BILLED
+        assert sum(day.lines.values()) == sum(line.dollars for line in world.bill(TODAY, at("11-19T05:01")))
+        assert here.reasons("day") == ["step_reached", "step_reached", "period_over"]
+        assert here.incident("month", TODAY).amount == here.kept(date(2026, 11, 1), date(2026, 12, 1))
+        here.start(at("11-19T05:02"))
+        here.usage(at("11-19T05:02"))
+        assert here.days(TODAY, TODAY + DAY) == [day]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(["usage", "bill", "restart"]), st.integers(1, 600)), max_size=14))
+@given(st.lists(st.tuples(st.sampled_from(["usage", "bill", "both", "restart"]), st.integers(1, 600)), max_size=14))
 def test_in_every_order_of_polls_a_day_counts_once(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
 ) -> None:
     world = small().with_events(Late(TODAY, 2 * HOUR))
     now, billed_until = at("11-18T15:00"), TODAY
-    with scene(tmp_path_factory.mktemp("story"), world, now, MONTH_CAP) as here:
+    with scene(tmp_path_factory.mktemp("story"), world, now, METER) as here:
         here.warm_up(now)
         seen = counted(world, now)
         for what, minutes in story:
             now += MINUTE * minutes
             if what == "usage":
                 here.usage(now)
-                seen = counted(world, now)
+            elif what == "both":
+                here.both(now)
             elif what == "bill":
                 here.bill(now)
-                served = [billed_until + DAY * n for n in range(30) if world.served(billed_until + DAY * n, now)]
-                billed_until = max([billed_until, *(day + DAY for day in served)])
             else:
                 here.start(now)
+            if what in ("usage", "both"):
+                seen = counted(world, now)
+            if what in ("bill", "both"):
+                served = [billed_until + DAY * n for n in range(30) if world.served(billed_until + DAY * n, now)]
+                billed_until = max([billed_until, *(day + DAY for day in served)])
             known = here.days(YESTERDAY, now.date() + DAY)
             assert len({each.day for each in known}) == len(known)
             assert {each.day for each in known if each.basis is Basis.BILLED} == {
                 YESTERDAY + DAY * n for n in range((billed_until - YESTERDAY).days)
             }
+            spent = here.incident("month", now.date()) if now.date() < date(2026, 12, 1) else None
+            assert spent is None or spent.amount == here.kept(date(2026, 11, 1), date(2026, 12, 1))
             for each in known:
                 as_of = truth(world, each.day, midnight(each.day), seen, set())
                 bill = sum(line.dollars for line in world.lines(each.day))
@@ -346,3 +369,12 @@ def test_what_the_estimate_cannot_have_is_in_the_bill(tmp_path: Path) -> None:
         here.bill(at("11-19T05:01"))
         assert here.kept(TODAY, TODAY + DAY) == sum(line.dollars for line in world.lines(TODAY))
         assert here.reasons() == [], "code execution and sessions are no drift"
+
+
+def test_an_hour_takes_a_request_a_minute_and_one_more(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here:
+        here.warm_up(now := at("11-18T12:30"))
+        here.api.asked.clear()
+        for _ in range(60):
+            here.usage(now := now + MINUTE)
+        assert here.api.asked == {USAGE: 61, "me": 1, "workspaces": here.api.asked["workspaces"]}

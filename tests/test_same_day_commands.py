@@ -1,0 +1,84 @@
+"""Same-day spend as people meet it: `budgetd once` in a process of its own, `status`, the setting that turns it on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from budgetd.simulator.clocks import FixedClock
+from budgetd.simulator.server import SimulatedServer, serve
+from tests.cost_client import KEY
+from tests.living import Hook, Place
+from tests.same_day import at, small, truth
+
+pytestmark = pytest.mark.network
+
+NOON = at("11-18T12:00")
+RULES = [
+    "{id: month, type: cap, limit: 5000, per: month}",
+    "{id: day, type: cap, limit: 10, per: day, match: {workspace: Research}, steps: [100%]}",
+]
+
+
+@pytest.fixture
+def api() -> Iterator[SimulatedServer]:
+    with serve(small(), clock=FixedClock(NOON), key=KEY) as server:
+        yield server
+
+
+def moved(api: SimulatedServer, minutes: int) -> str:
+    """The API's clock, so many minutes after noon, as `--at` has it."""
+    assert isinstance(api.clock, FixedClock)
+    api.clock.set(NOON + timedelta(minutes=minutes))
+    return f"{api.clock():%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_once_estimates_today_and_status_says_so(api: SimulatedServer, tmp_path: Path) -> None:
+    with Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto"})
+        place.write({"audit": hook.url()}, RULES)
+        for minutes in (0, 1, 2):
+            ran = place.run("once", "--at", moved(api, minutes))
+            assert (ran.code, ran.err) == (0, ""), minutes
+        assert "Data through 18 Nov 2026 11:58 UTC." in ran.out
+        ran = place.run("once", "--at", moved(api, 480))
+        assert (ran.code, ran.err) == (0, "")
+        reason, spent = hook.told[-1]
+        alert = hook.accepted[-1].data
+        assert (reason, alert["rule"]["id"], alert["money"]["basis"]) == ("step_reached", "day", "estimated")
+        assert alert["data_through"] == "2026-11-18T19:56:00Z"
+    with place.state() as state:
+        days = {day.day: day for day in state.cost_days(NOON.date(), NOON.date() + timedelta(days=1))}
+    now = NOON + timedelta(hours=8)
+    seen = now - timedelta(minutes=4)
+    assert sum(days[NOON.date()].lines.values()) == truth(small(), NOON.date(), now, seen, set())
+    text = place.run("status").out
+    assert "Data through 18 Nov 2026 19:56 UTC." in text
+    assert "cap, November 2026, partly estimated" in text
+    assert "cap, 18 Nov 2026, estimated" in text
+    assert {line.split()[0] for line in text.split("Sources\n")[1].splitlines()} == {"cost_report", "usage_report"}
+    document = json.loads(place.run("status", "--json").out)
+    assert [rule["basis"] for rule in document["rules"]] == ["mixed", "estimated"]
+    assert document["data_through"] == "2026-11-18T19:56:00Z"
+    assert Decimal(spent) >= 10
+
+
+def test_without_the_setting_nothing_asks_for_usage(api: SimulatedServer, tmp_path: Path) -> None:
+    place = Place(tmp_path / "place", api.url)
+    with Hook() as hook:
+        place.write({"audit": hook.url()}, RULES)
+        assert place.run("once", "--at", moved(api, 0)).code == 0
+        place.more = {"BUDGETD_SOURCE": "cost_report"}
+        assert place.run("once", "--at", moved(api, 1)).code == 0
+        asked = {each.request.path.removeprefix("/v1/organizations/") for each in api.exchanges}
+        assert asked == {"me", "workspaces", "cost_report"}
+        with place.state() as state:
+            assert set(state.recall().throughs) == {"cost_report"}
+        place.more = {"BUDGETD_SOURCE": "auto"}
+        assert place.run("once", "--at", moved(api, 2)).code == 0
+    assert any("usage_report" in each.request.path for each in api.exchanges)
