@@ -14,6 +14,7 @@ from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, 
 TITLE_LIMIT = 200
 NAME_LIMIT = 60
 LATE_AFTER = timedelta(minutes=30)
+SAME_DAY_SOURCE = "usage_report"
 NOT_INCLUDED = "Priority Tier, credits and taxes are not included"
 
 _OPENING = {
@@ -48,6 +49,7 @@ _WHY = {
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
+_WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
 # The period is over.
 _PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE])
 # These have no figures: they are about budgetd itself.
@@ -71,12 +73,17 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     facts = notice.facts
     if notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
-        text = f"budgetd cannot see spend{since}"
+        text = f"budgetd cannot see {'same-day ' if _only_estimates(facts) else ''}spend{since}"
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
         text = _opening(notice) + standing(facts, notice.reason, name_limit)
     return shorten(text, TITLE_LIMIT)
+
+
+def _only_estimates(facts: Facts) -> bool:
+    """Whether a blind source is one that only estimates: the bill is still read, or is blind on its own."""
+    return any(label.id == SAME_DAY_SOURCE for label in facts.scope)
 
 
 def _opening(notice: Notice) -> str:
@@ -133,6 +140,8 @@ def why(notice: Notice) -> str:
     """Why it is said, in one or two sentences; empty when the figures say it all."""
     if notice.reason is Reason.STEP_REACHED:
         return _step_sentence(notice.facts)
+    if notice.reason is Reason.BLIND and _only_estimates(notice.facts):
+        return _WITHOUT_ESTIMATES
     return _WHY.get(notice.reason, "")
 
 

@@ -332,6 +332,8 @@ def test_without_the_usage_report_the_bill_is_evaluated_as_ever(tmp_path: Path, 
             now += 5 * MINUTE
         assert here.reasons() == ["blind"]
         assert here.notices[0].facts.scope[0].id == "usage_report"
+        assert here.alerts[-1]["title"] == "budgetd cannot see same-day spend since 18 Nov 2026 16:00 UTC"
+        assert "wait for the bill" in here.channel.messages[-1].body
         assert here.incident("day", TODAY).state is State.OPEN
         here.bill(at("11-19T05:01"))
         assert here.incident("day", TODAY).state is State.OPEN, "the bill says the same"

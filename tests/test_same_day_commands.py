@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from budgetd.simulator.clocks import FixedClock
+from budgetd.simulator.faults import Fault
 from budgetd.simulator.server import SimulatedServer, serve
 from tests.cost_client import KEY
 from tests.living import Hook, Place
@@ -82,3 +83,16 @@ def test_without_the_setting_nothing_asks_for_usage(api: SimulatedServer, tmp_pa
         place.more = {"BUDGETD_SOURCE": "auto"}
         assert place.run("once", "--at", moved(api, 2)).code == 0
     assert any("usage_report" in each.request.path for each in api.exchanges)
+
+
+def test_status_says_what_is_blind_when_only_estimates_are(api: SimulatedServer, tmp_path: Path) -> None:
+    with Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto"})
+        place.write({"audit": hook.url()}, RULES)
+        assert place.run("once", "--at", moved(api, 0)).code == 0
+        api.faults.set(Fault("404", path="usage_report"))
+        assert place.run("once", "--at", moved(api, 20)).code == 1
+        api.faults.set()
+    text = place.run("status").out
+    assert "! CANNOT SEE SAME-DAY SPEND since 18 Nov 12:20 UTC" in text
+    assert "Until then alerts wait for the bill." in " ".join(text.split())

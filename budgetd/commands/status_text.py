@@ -15,7 +15,7 @@ from budgetd.escaping import for_text, name
 from budgetd.lifecycle import is_of_rule
 from budgetd.model import Basis, Failure, Health, Label, Outcome, Reason, Severity, State
 from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
-from budgetd.wording import ago, instant
+from budgetd.wording import SAME_DAY_SOURCE, ago, instant
 
 TOP_SCOPES = 5
 LONGEST_BAR, SHORTEST_BAR = 14, 6
@@ -36,6 +36,8 @@ _OWN_MATTERS = {
     f"budgetd:{Reason.UNDELIVERABLE.value}": "a message could not be delivered",
     f"budgetd:{Reason.RELOAD_FAILED.value}": "an edited rules file was refused",
     f"budgetd:{Reason.STATE_RESTORED.value}": "the state had to be restored",
+    f"budgetd:{Reason.DRIFT.value}": "a bill was far from its estimate",
+    f"budgetd:{Reason.UNPRICED.value}": "tokens have no known price",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
 
@@ -99,7 +101,8 @@ class Page:
         yield from self._alarm(self._of_daemon(seen))
         for health in seen.sources:
             if health.failing_since is not None:
-                yield from self._alarm(f"CANNOT SEE SPEND {self._since(health.failing_since)}. See Sources below.")
+                what = "SAME-DAY SPEND" if health.source == SAME_DAY_SOURCE else "SPEND"
+                yield from self._alarm(f"CANNOT SEE {what} {self._since(health.failing_since)}. See Sources below.")
         if self.around.rules_error:
             yield from self._alarm("THE RULES FILE CANNOT BE USED. A running daemon keeps its old rules.")
             for line in self.around.rules_error.splitlines():
@@ -115,7 +118,7 @@ class Page:
         if self.around.running is None:
             return "Whether the daemon runs cannot be told: its lock cannot be read by this user."
         last = max((health.last_good for health in seen.sources if health.last_good is not None), default=None)
-        read = f" It last read the bill {self._ago(last)}." if last is not None else ""
+        read = f" It last read spend {self._ago(last)}." if last is not None else ""
         return f"THE DAEMON IS NOT RUNNING: nothing is watched and nothing is sent.{read}"
 
     def _verdict(self, seen: Overview) -> str:
@@ -243,6 +246,8 @@ _MEND = {
 
 def _mend(health: Health) -> str:
     advised = _MEND[health.failure] if health.failure is not None else ""
+    if health.source == SAME_DAY_SOURCE:
+        return f"{advised} Until then alerts wait for the bill.".strip()
     return f"{advised} Until then no alert is raised and none is resolved.".strip()
 
 
