@@ -65,10 +65,13 @@ def read_text(path: Path, refused_mode: int = 0) -> str:
 
 
 def credential(environment: Mapping[str, str], *names: str) -> Path | None:
-    """The file of the first of the systemd credentials that is there."""
+    """The file of the first of the systemd credentials that is there. Raises UnavailableError."""
     folder = environment.get("CREDENTIALS_DIRECTORY")
     candidates = [Path(folder) / name for name in names] if folder else []
-    return next((path for path in candidates if path.exists()), None)
+    try:
+        return next((path for path in candidates if path.exists()), None)
+    except OSError as error:
+        raise UnavailableError(f"the folder of credentials {folder} {_reason(error)}") from None
 
 
 def value_of(name: str, environment: Mapping[str, str]) -> str:

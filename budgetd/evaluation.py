@@ -272,10 +272,12 @@ class Judge:
     def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
         """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
         fresh = {day.day: day for day in accepted}
-        periods = [question[2] for question in questions]
-        start, end = min(p.start for p in periods).date(), max(p.end for p in periods).date()
-        yield from (day for day in fresh.values() if start <= day.day < end)
-        yield from (day for day in self._state.cost_days(start, end) if day.day not in fresh)
+        wanted = {day for question in questions for day in question[2].days()}
+        yield from (day for day in fresh.values() if day.day in wanted)
+        missing = (self._state.known_days() & wanted) - fresh.keys()
+        if missing:
+            kept = self._state.cost_days(min(missing), max(missing) + DAY)
+            yield from (day for day in kept if day.day in missing)
 
     def _routed(self, notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> frozenset[str]:
         """The channels that the routes name for the notice, and those that its rule adds."""

@@ -128,12 +128,14 @@ class Api:
             follow_redirects=False,
         )
         self._host = url.host
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"Api({self._host!r})"
 
     def close(self) -> None:
-        """Close the connection; the object is of no use afterwards."""
+        """Close the connection; the object is of no use afterwards. A request under way in another thread fails."""
+        self._closed = True
         self._client.close()
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
@@ -176,6 +178,10 @@ class Api:
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
             message = f"{self._host}: {self._clean(wire.why(error))}"
             return _Failed(SourceError(Failure.UNREACHABLE, message), again=True)
+        except RuntimeError:
+            if not self._closed:
+                raise
+            return _Failed(SourceError(Failure.UNREACHABLE, "the connection was closed: budgetd is ending"))
         except httpx.HTTPError:  # the one thing that httpx looks at by itself is where a redirect leads
             return _Failed(SourceError(Failure.REJECTED, "redirect to an address that is none refused"))
 

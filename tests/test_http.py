@@ -390,3 +390,9 @@ def test_importing_it_does_not_import_a_command_line() -> None:
     code = "import sys, budgetd.http; print(*({'rich', 'click', 'pygments'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_request_after_the_end_is_a_failure_like_any_other() -> None:
+    connection = api("http://127.0.0.1:9")
+    connection.close()
+    assert failure(connection).failure is Failure.UNREACHABLE

@@ -11,15 +11,8 @@ from tests.kill_points import AT_ONCE, MUTANT, Calls, Point, numbers, spread, tr
 from tests.kill_scene import SCENES, Arrival, Stage, Verdict, find_disordered, find_doubled, stage
 
 STEP = SCENES["step"]
-# After the decision, between two channels, before the first and the last commit, while the answer is read.
-SAMPLE = (
-    Point("fdatasync", 1),
-    Point("pwrite64", 8),
-    Point("connect", 2),
-    Point("sendto", 4),
-    Point("connect", 3),
-    Point("fdatasync", 4),
-)
+# Around the decision's commit, at a page of it, between the two channels, while the receiver's answer is read.
+SAMPLE = (Point("fdatasync", 3), Point("pwrite64", 60), Point("connect", 3), Point("recvfrom", 8))
 
 
 @pytest.fixture(scope="module")
