@@ -347,6 +347,7 @@ def _prune(connection: sqlite3.Connection, history: datetime, attempts: datetime
     values = {"home": HOME, "day": history.date().isoformat(), "history": instant_text(history)}
     connection.execute("DELETE FROM cost_line WHERE organisation = :home AND day < :day", values)
     connection.execute("DELETE FROM cost_day WHERE organisation = :home AND day < :day", values)
+    connection.execute("DELETE FROM drift WHERE organisation = :home AND day < :day", values)
     connection.execute(
         "DELETE FROM incident WHERE organisation = :home AND state = 'resolved' AND changed_at < :history", values
     )
