@@ -362,6 +362,8 @@ class Daemon:
             log.warning("this machine's clock is %.0f s off the service's: periods end by it", -observation.skew)
         for remark in observation.report.remarks if observation.report is not None else ():
             log.warning("%s: %s", observation.source, remark)
+        for lesson in self.evaluator.lessons:
+            log.warning("prices: %s", lesson)
         for notice in changes.notices:
             log.info("notice %s: %s %s (%s)", notice.id, notice.facts.rule, notice.reason.value, notice.severity.value)
 

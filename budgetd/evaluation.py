@@ -13,6 +13,7 @@ from budgetd.model import (
     Basis,
     Changes,
     CostDay,
+    Delivery,
     Drift,
     Health,
     Incident,
@@ -59,7 +60,10 @@ class Observation:
 
 
 class Judge:
-    """Knows what follows from an observation. It reads the state and writes nothing."""
+    """Knows what follows from an observation. It reads the state and writes nothing.
+
+    `lessons` are remarks on what the last observation taught about prices.
+    """
 
     def __init__(self, state: StateReader, rulebook: Rulebook) -> None:
         self.rulebook = rulebook
@@ -107,21 +111,13 @@ class Judge:
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(spend, known)
         sight = self._look(observation, memory, now)
-        made = self._notices(verdict, spend, naming, accepted, now)
-        incidents = list(verdict.incidents)
+        own = self._own_matters(drifts, observation.report, naming, now)
         if sight is not None and sight.decision is not None:
-            incidents.append(sight.decision.incident)
-            made.append(notices.of_blindness(sight.decision, sight.health, naming, now))
-        for incident, notice in self._own_matters(drifts, observation.report, naming, now):
-            incidents.append(incident)
-            made.append(notice)
-        by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
-        rules = self._rules_by_id()
-        addressed = [
-            Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
-            for notice in made
-        ]
-        sent = routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
+            blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
+            own.append((sight.decision.incident, blindness))
+        incidents = (*verdict.incidents, *(incident for incident, _ in own))
+        made = (*self._notices(verdict, spend, naming, accepted, now), *(notice for _, notice in own))
+        sent = self._deliveries(made, incidents, memory, naming, now)
         return Changes(
             at=now,
             organisation=observation.organisation,
@@ -129,16 +125,33 @@ class Judge:
             source=observation.source,
             cost_days=accepted,
             through=observation.report.through if observation.report is not None else None,
-            incidents=tuple(incidents),
-            notices=tuple(made),
+            incidents=incidents,
+            notices=made,
             deliveries=sent,
             superseded=routing.superseded(sent, memory.outbox),
             rules=states,
-            forgotten_rules=tuple(rule for rule in memory.rules if rule not in rules) if judged else (),
+            forgotten_rules=self._forgotten(memory) if judged else (),
             health=(sight.health,) if sight is not None else (),
             drifts=drifts,
             rates=self._learn(observation, memory),
         )
+
+    def _deliveries(
+        self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
+    ) -> tuple[Delivery, ...]:
+        """The notices on their way to whom the routes, the rules and what was told before name."""
+        by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
+        rules = self._rules_by_id()
+        addressed = [
+            Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
+            for notice in made
+        ]
+        return routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
+
+    def _forgotten(self, memory: Memory) -> tuple[str, ...]:
+        """The rules that were evaluated before and are not in the rulebook any more."""
+        rules = self._rules_by_id()
+        return tuple(rule for rule in memory.rules if rule not in rules)
 
     def _drifts(self, spend: Spend, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
         """The days that now have their first bill, and had an estimate of the whole day."""
@@ -153,6 +166,7 @@ class Judge:
         """The rates to keep, when the days of use teach something new."""
         if self._rates is None:
             self._rates = RateTable.from_rows(memory.rates)
+        self.lessons = ()
         if not observation.used:
             return None
         days = [day.day for day in observation.used]

@@ -85,27 +85,29 @@ def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple
     """
     try:
         settings.admin_key()
-        bill, use = _api(settings), _api(settings)
+        apis = [_api(settings)] if settings.source == "cost_report" else [_api(settings), _api(settings)]
     except (SettingsError, ValueError) as error:
         raise ConfigurationError(str(error)) from None
-    billed = known.throughs.get(CostReport.NAME)
-    report = CostReport(bill, through=billed)
-    readers = [Reader(report, AdminAccount(bill), known.organisation, lambda: bill.last_skew)]
-    if settings.source == "auto":
-        # Before anything was judged prices are what the state has: the list's would raise false alarms.
-        rates = RateTable.from_rows(known.rates)
-        usage = UsageReport(
-            use, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
-        )
-        account = AdminAccount(use)
-        readers.append(
-            UsageReader(usage, account, known.organisation, lambda: judge.billed_through, lambda: use.last_skew)
-        )
-    try:
-        yield tuple(readers)
-    finally:
-        bill.close()
-        use.close()
+    with contextlib.ExitStack() as stack:
+        for api in apis:
+            stack.callback(api.close)
+        bill = _bill_reader(apis[0], known)
+        yield (bill, *(_usage_reader(api, settings, known, judge) for api in apis[1:]))
+
+
+def _bill_reader(api: Api, known: Memory) -> Reader:
+    report = CostReport(api, through=known.throughs.get(CostReport.NAME))
+    return Reader(report, AdminAccount(api), known.organisation, lambda: api.last_skew)
+
+
+def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> Reader:
+    # Before anything was judged prices are what the state has: the list's would raise false alarms.
+    rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
+    report = UsageReport(
+        api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
+    )
+    account = AdminAccount(api)
+    return UsageReader(report, account, known.organisation, lambda: judge.billed_through, lambda: api.last_skew)
 
 
 def _api(settings: Settings) -> Api:
