@@ -23,7 +23,7 @@ from budgetd.model import (
 from budgetd.money import ZERO
 from budgetd.period import Period
 from budgetd.rules import Rule
-from budgetd.scope import Naming
+from budgetd.scope import Naming, tag_dimension, tag_of
 from budgetd.spend import Question
 
 # More would not be read; the message says how much the others come to.
@@ -120,13 +120,18 @@ def labels(notice: Notice, rule: Rule | None, naming: Naming, incident: Incident
         known[dimension] = naming.called(dimension, value)
         if dimension == "workspace":
             known["group"] = (*known.get("group", ()), *naming.groups_of(value))
+            known.update((tag_dimension(tag), (text,)) for tag, text in naming.tags_of(value).items())
     return known
 
 
 def _selected(rule: Rule | None) -> tuple[Label, ...]:
     """What an undivided rule is about, as its author wrote it."""
     selection = rule.match.selection() if rule is not None else ()
-    return tuple(Label(dimension, pattern, pattern) for dimension, patterns in selection for pattern in patterns)
+    named = ((dimension, tag_of(dimension), pattern) for dimension, patterns in selection for pattern in patterns)
+    return tuple(
+        Label(dimension, pattern, pattern) if tag is None else Label("tag", text := f"{tag}={pattern}", text)
+        for dimension, tag, pattern in named
+    )
 
 
 def _notice(decision: Decision, facts: Facts, now: datetime) -> Notice:

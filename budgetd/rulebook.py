@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from budgetd.environment import UnavailableError, read_regular
-from budgetd.model import MATCHABLE, Severity
+from budgetd.model import Severity
 from budgetd.nearest import nearest
 from budgetd.rulefile import checks, oddities
 from budgetd.rulefile.checks import Book
@@ -165,8 +165,8 @@ def _rulebook(file: RulesFile, channels: Mapping[str, Channel], digest: str, war
 
 
 def _patterns(match: RouteMatch) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    named = ((key, getattr(match, key)) for key in ("severity", "rule", "type", *MATCHABLE))
-    return tuple((key, patterns) for key, patterns in named if patterns is not None)
+    named = ((key, getattr(match, key)) for key in ("severity", "rule", "type"))
+    return (*((key, patterns) for key, patterns in named if patterns is not None), *match.selection())
 
 
 def _shaped(document: Document) -> tuple[RulesFile | None, list[Fault]]:

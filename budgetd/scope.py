@@ -12,6 +12,7 @@ from budgetd.model import Dimensions, Label, Names, Scope
 # ((dimension, patterns), ...): a line is selected when every named dimension matches one of its patterns.
 Selection = tuple[tuple[str, tuple[str, ...]], ...]
 
+_TAG = "tag:"
 _DATED_MODEL = re.compile(r"(?P<family>.+)-20[0-9]{6}", re.ASCII)
 _ABSENT = {"model": "no model", "workspace": "not grouped"}
 
@@ -46,11 +47,15 @@ class Naming:
         return tuple(group.name for group in self.groups.values() if self._holds(group, workspace))
 
     def _holds(self, group: Group, workspace: str) -> bool:
-        known = self.names.workspaces.get(workspace)
-        carried = dict(known.tags) if known is not None else {}
+        carried = self.tags_of(workspace)
         if group.tags and all(carried.get(key) == value for key, value in group.tags):
             return True
         return _any_matches(group.workspaces, (workspace, self.names.workspace(workspace)))
+
+    def tags_of(self, workspace: str) -> dict[str, str]:
+        """The tags that the workspace carries at present."""
+        known = self.names.workspaces.get(workspace)
+        return dict(known.tags) if known is not None else {}
 
     def called(self, dimension: str, value: str) -> tuple[str, ...]:
         """Every text that a pattern may know the value by: the id first, then the name."""
@@ -103,6 +108,10 @@ class Lens:
     def _texts(self, dimension: str, dimensions: Dimensions) -> tuple[str, ...]:
         if dimension == "group":
             return self._naming.groups_of(dimensions.workspace) if dimensions.workspace is not None else ()
+        tag = tag_of(dimension)
+        if tag is not None:
+            carried = self._naming.tags_of(dimensions.workspace) if dimensions.workspace is not None else {}
+            return (carried[tag],) if tag in carried else ()
         value: str | None = getattr(dimensions, dimension)
         return () if value is None else self._naming.called(dimension, value)
 
@@ -114,6 +123,16 @@ class Lens:
         if value is None:
             return ("",)
         return (undated(value),) if dimension == "model" else (value,)
+
+
+def tag_dimension(tag: str) -> str:
+    """What a tag is called where a selection names dimensions."""
+    return _TAG + tag
+
+
+def tag_of(dimension: str) -> str | None:
+    """The tag that is called so; None for every other dimension."""
+    return dimension.removeprefix(_TAG) if dimension.startswith(_TAG) else None
 
 
 def undated(model: str) -> str:

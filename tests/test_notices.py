@@ -123,6 +123,20 @@ def test_promise_2_the_id_of_a_notice_is_its_incident_and_sequence_and_nothing_e
     assert second.id != first.id
 
 
+def test_a_route_may_know_a_notice_by_its_workspaces_tags() -> None:
+    tagged = naming(workspace("wrkspc_1", "Research", stage="prod", team="labs"))
+    decision = decided(cap(for_each="workspace"), finding("900", "0.8", scope=SCOPE))
+    notice = notices.of_rule(decision, cap(for_each="workspace"), tagged, (), THROUGH, NOW)
+    known = notices.labels(notice, cap(for_each="workspace"), tagged, decision.incident)
+    assert (known["tag:stage"], known["tag:team"]) == (("prod",), ("labs",))
+
+
+def test_a_rule_about_tags_is_called_by_them() -> None:
+    rule = cap(match={"tags": {"stage": ["prod", "live"]}})
+    notice = notices.of_rule(decided(rule, finding("900", "0.8")), rule, NAMING, (), THROUGH, NOW)
+    assert [label.name for label in notice.facts.scope] == ["stage=prod", "stage=live"]
+
+
 LABELS: list[tuple[str, Rule, tuple[tuple[str, str], ...], dict[str, tuple[str, ...]]]] = [
     ("everything", cap(), (), {}),
     (
@@ -134,6 +148,7 @@ LABELS: list[tuple[str, Rule, tuple[tuple[str, str], ...], dict[str, tuple[str, 
     ("a group", cap(for_each="group"), (("group", "labs"),), {"group": ("labs",)}),
     ("a model", cap(for_each="model"), (("model", "claude-a"),), {"model": ("claude-a", "claude-a")}),
     ("what the rule selects", cap(match={"group": "labs"}), (), {"group": ("labs",)}),
+    ("the tags that the rule selects", cap(match={"tags": {"stage": "prod"}}), (), {"tag:stage": ("prod",)}),
     (
         "a workspace's groups beside the selected one",
         cap(match={"group": "labs"}, for_each="workspace"),

@@ -136,6 +136,24 @@ def test_a_route_can_ask_for_every_dimension(dimension: str) -> None:
     assert not route.takes({})
 
 
+def test_rules_and_routes_can_ask_for_tags() -> None:
+    text = SMALL.replace("{notify: [team, pager]}", "{match: {tags: {stage: [prod, live], team: a*}}, notify: team}")
+    route = read(text).routes[0]
+    assert route.match == (("tag:stage", ("prod", "live")), ("tag:team", ("a*",)))
+    assert route.takes({"tag:stage": ("live",), "tag:team": ("abc",)})
+    assert not route.takes({"tag:stage": ("live",)})
+    ruled = read(rule("id: a\ntype: cap\nlimit: 1\nper: day\nmatch: {tags: {env: prod}}\nexcept: {tags: {team: x}}"))
+    assert (ruled.rules[0].view().match, ruled.rules[0].view().excluded) == (
+        (("tag:env", ("prod",)),),
+        (("tag:team", ("x",)),),
+    )
+
+
+@pytest.mark.parametrize("tags", ["{}", "[prod]", "prod", "{env: }", "{env: {a: b}}", "{env: []}"])
+def test_tags_that_can_match_nothing_are_refused(tags: str) -> None:
+    assert "tags" in refused(rule(f"id: a\ntype: cap\nlimit: 1\nper: day\nmatch: {{tags: {tags}}}"))
+
+
 # --- channels ----------------------------------------------------------------------------------
 
 

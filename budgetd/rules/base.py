@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from budgetd.fields import SeverityWord, Share, Words, mistake
 from budgetd.model import MATCHABLE, Finding, Scope, Severity
 from budgetd.period import Calendar, Period
-from budgetd.scope import Selection, View
+from budgetd.scope import Selection, View, tag_dimension
 from budgetd.spend import Spend
 
 # Below every step that a file can name.
@@ -63,11 +63,15 @@ class Matcher(BaseModel):
     inference_geo: Words | None = None
     speed: Words | None = None
     description: Words | None = None
+    tags: Annotated[Mapping[str, Words], Field(min_length=1)] | None = Field(
+        default=None, description="tags that the workspace carries, each with one of these values: {env: prod}"
+    )
 
     def selection(self) -> Selection:
         """The matcher as plain values, in a fixed order, so that equal matchers are one view."""
         named = ((dimension, getattr(self, dimension)) for dimension in MATCHABLE)
-        return tuple((dimension, patterns) for dimension, patterns in named if patterns is not None)
+        tagged = ((tag_dimension(tag), patterns) for tag, patterns in sorted((self.tags or {}).items()))
+        return (*((dimension, patterns) for dimension, patterns in named if patterns is not None), *tagged)
 
 
 SeverityBySteps = Annotated[
