@@ -11,9 +11,8 @@ from pydantic import TypeAdapter
 from benchmarks.measuring import Figure, at_most, cpu, plain
 from budgetd.model import UNKNOWN_ORGANISATION, CostDay, Dimensions, Names
 from budgetd.period import DAY, midnight
-from budgetd.rules import AnyRule, Rule, evaluate
+from budgetd.rules import AnyRule, Indexes, Rule, evaluate
 from budgetd.scope import Naming
-from budgetd.spend import Spend
 
 FIRST = date(2026, 11, 1)
 WORKSPACES, MODELS = 2_000, 12
@@ -55,28 +54,28 @@ def _day(day: date, rows: int, more: int) -> CostDay:
     return CostDay(day, lines)
 
 
-def _spend(rules: list[Rule], rows: int, days: int) -> Spend:
-    spend = Spend({rule.view() for rule in rules}, Naming(Names(UNKNOWN_ORGANISATION)))
+def _indexes(rules: list[Rule], rows: int, days: int) -> Indexes:
+    indexes = Indexes(rules, Naming(Names(UNKNOWN_ORGANISATION)))
     for number in range(days):
-        spend.replace(_day(FIRST + DAY * number, rows, 0))
-    spend.through = midnight(FIRST + DAY * days)
-    return spend
+        indexes.replace(_day(FIRST + DAY * number, rows, 0))
+    indexes.reach(midnight(FIRST + DAY * days))
+    return indexes
 
 
 def _changed_day(count: int, rows: int) -> float:
     rules = _rules(count)
-    spend = _spend(rules, rows, 1)
+    indexes = _indexes(rules, rows, 1)
     turns = [_day(FIRST, rows, more) for more in (1, 2)]
 
     def poll() -> None:
         turns.reverse()
-        spend.replace(turns[0])
-        evaluate(rules, spend, {}, (), {FIRST})
+        indexes.replace(turns[0])
+        evaluate(rules, indexes, {}, (), {FIRST})
 
     return cpu(poll)
 
 
 def _evaluation(count: int, rows: int, days: int) -> float:
     rules = _rules(count)
-    spend = _spend(rules, rows, days)
-    return cpu(lambda: evaluate(rules, spend, {}, (), {FIRST}))
+    indexes = _indexes(rules, rows, days)
+    return cpu(lambda: evaluate(rules, indexes, {}, (), {FIRST}))

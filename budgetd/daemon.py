@@ -48,6 +48,8 @@ SHORTEST_NAP = 0.01
 # At the end, the answers to what has left are waited for so many seconds: else the next start must send it again.
 LAST_ANSWERS = 0.8
 
+# A source that has no first report yet is asked for one so often.
+FIRST_REPORT_AGAIN = timedelta(seconds=5)
 # Seconds that our clock may differ from the service's.
 MOST_SKEW = 120.0
 
@@ -344,7 +346,7 @@ class Daemon:
         _plan(poller, timedelta(seconds=STORE_RETRY), now)
         changes = self.evaluator.take(observation, now)
         wait = poller.plan.wait(now, changes.through, observation.error, poller.failures, self.jitter)
-        _plan(poller, wait, now)
+        _plan(poller, FIRST_REPORT_AGAIN if observation.is_only_the_start else wait, now)
         self._note(observation, changes)
         if observation.report is not None:
             self._keep_up(now)

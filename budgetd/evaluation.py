@@ -9,6 +9,7 @@ from datetime import date, datetime
 from budgetd import blind, estimates, lifecycle, notices, routing
 from budgetd.lifecycle import Situation, Verdict
 from budgetd.model import (
+    BILLS,
     UNKNOWN_ORGANISATION,
     Basis,
     Changes,
@@ -31,15 +32,13 @@ from budgetd.model import (
 )
 from budgetd.period import DAY
 from budgetd.pricing import RateTable, UsageDay
+from budgetd.recent import Parts
 from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
-from budgetd.rules import Rule, current_period, evaluate, history_needed
+from budgetd.rules import Indexes, Rule, evaluate, history_needed
 from budgetd.scope import Naming
-from budgetd.spend import Question, Spend, contributors
+from budgetd.spend import Question, contributors
 from budgetd.store import Memory, StateReader, Store
-
-# The sources that tell what is billed; the others only estimate.
-BILLS = ("cost_report", "analytics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,11 @@ class Observation:
     skew: float | None = None
     used: tuple[UsageDay, ...] = ()
 
+    @property
+    def is_only_the_start(self) -> bool:
+        """Whether the source has yet to give a first report: it waits for what it needs, or taught prices first."""
+        return self.report is None and self.error is None and bool(self.source)
+
 
 class Judge:
     """Knows what follows from an observation. It reads the state and writes nothing.
@@ -68,10 +72,11 @@ class Judge:
     def __init__(self, state: StateReader, rulebook: Rulebook) -> None:
         self.rulebook = rulebook
         self._state = state
-        self._spend: Spend | None = None
+        self._indexes: Indexes | None = None
+        self._parts = Parts()
         self._rates: RateTable | None = None
         self.lessons: tuple[str, ...] = ()
-        self.billed_through: datetime | None = None
+        self._billed_through: datetime | None = None
 
     @property
     def rates(self) -> RateTable | None:
@@ -97,26 +102,27 @@ class Judge:
         """
         memory = self._state.recall()
         naming = self._naming(memory, observation)
-        spend = self._indexed(naming, memory)
-        self.billed_through = _billed_through(memory)
-        accepted = _accepted(spend, observation.report)
-        drifts = self._drifts(spend, accepted)
-        changed = _take_days(spend, observation.report)
+        indexes = self._indexed(naming, memory)
+        billed_before = indexes.every.billed_through()
+        accepted = self._accepted(indexes, observation.report)
+        drifts = self._drifts(indexes, accepted)
+        changed = self._take_days(indexes, observation.report, accepted)
+        self._billed_through = indexes.every.billed_through()
         verdict, states = Verdict(), tuple[RuleState, ...]()
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, spend, memory, known, observation)
-            findings = evaluate(self.rulebook.rules, spend, known, memory.incidents.values(), changed)
+            situation = self._situation(naming, indexes, memory, known, observation, billed_before)
+            findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
-            states = self._rule_states(spend, known)
+            states = self._rule_states(indexes, known)
         sight = self._look(observation, memory, now)
         own = self._own_matters(drifts, observation.report, naming, now)
         if sight is not None and sight.decision is not None:
             blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
             own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
-        made = (*self._notices(verdict, spend, naming, accepted, now), *(notice for _, notice in own))
+        made = (*self._notices(verdict, indexes, naming, accepted, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
         return Changes(
             at=now,
@@ -136,6 +142,11 @@ class Judge:
             rates=self._learn(observation, memory),
         )
 
+    @property
+    def billed_through(self) -> datetime | None:
+        """How far the bill reaches, whichever source it comes from; None before anything was judged."""
+        return self._billed_through
+
     def _deliveries(
         self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
     ) -> tuple[Delivery, ...]:
@@ -153,13 +164,35 @@ class Judge:
         rules = self._rules_by_id()
         return tuple(rule for rule in memory.rules if rule not in rules)
 
-    def _drifts(self, spend: Spend, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
+    def _accepted(self, indexes: Indexes, report: Report | None) -> tuple[CostDay, ...]:
+        """The days that are to be kept; what the vendor has priced of a day without a bill is in place of estimates."""
+        if report is None:
+            return ()
+        before, self._parts = self._parts, self._parts.after(report)
+        return tuple(day for day in self._parts.days(report, before) if indexes.every.accepts(day))
+
+    def _take_days(self, indexes: Indexes, report: Report | None, days: Iterable[CostDay]) -> frozenset[date]:
+        """Put the days into the indexes; those on which that changed an amount."""
+        if report is None:
+            return frozenset()
+        changed = frozenset(day.day for day in days if indexes.replace(day))
+        indexes.reach(report.through)
+        self._show_parts(indexes)
+        return changed
+
+    def _show_parts(self, indexes: Indexes) -> None:
+        if indexes.every.through is not None:
+            indexes.every.recent.take(self._parts.joined(), indexes.every.through)
+
+    def _drifts(self, indexes: Indexes, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
         """The days that now have their first bill, and had an estimate of the whole day."""
         billed = [
-            day for day in accepted if day.basis is Basis.BILLED and day.complete and not spend.is_billed(day.day)
+            day
+            for day in accepted
+            if day.basis is Basis.BILLED and day.complete and not indexes.every.is_billed(day.day)
         ]
         kept = {day.day: day for bill in billed for day in self._state.cost_days(bill.day, bill.day + DAY)}
-        whole = {day for day, known in kept.items() if known.basis is Basis.ESTIMATED and known.complete}
+        whole = {day for day, known in kept.items() if known.basis is not Basis.BILLED and known.complete}
         return tuple(estimates.drift(kept[bill.day], bill) for bill in billed if bill.day in whole)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
@@ -206,17 +239,18 @@ class Judge:
         workspaces.update((workspace.id, workspace) for workspace in observation.workspaces or ())
         return Naming(Names(organisation, workspaces), self.rulebook.groups)
 
-    def _indexed(self, naming: Naming, memory: Memory) -> Spend:
-        """The index under the present meaning of names; rebuilt from the store when that changed."""
-        if self._spend is None or self._spend.naming != naming:
-            self._spend = Spend({rule.view() for rule in self.rulebook.rules}, naming)
+    def _indexed(self, naming: Naming, memory: Memory) -> Indexes:
+        """The indexes under the present meaning of names; rebuilt from the store when that changed."""
+        if self._indexes is None or self._indexes.every.naming != naming:
+            self._indexes = Indexes(self.rulebook.rules, naming)
             needed = history_needed(self.rulebook.rules)
             if memory.through is not None:
                 last = memory.through.date()
                 for day in self._state.cost_days(last - DAY * (needed + 31), last + DAY):
-                    self._spend.replace(day)
-                self._spend.through = memory.through
-        return self._spend
+                    self._indexes.replace(day)
+                self._indexes.reach(memory.through)
+                self._show_parts(self._indexes)
+        return self._indexes
 
     def _known_rules(self, memory: Memory) -> dict[str, RuleState]:
         """The rules that were evaluated before, as they are now; one that looks at something else is a new rule."""
@@ -224,31 +258,38 @@ class Judge:
         return {rule.id: state for rule, state in before if state is not None and state.shape == rule.shape}
 
     def _situation(
-        self, naming: Naming, spend: Spend, memory: Memory, known: dict[str, RuleState], observation: Observation
+        self,
+        naming: Naming,
+        indexes: Indexes,
+        memory: Memory,
+        known: dict[str, RuleState],
+        observation: Observation,
+        billed_before: datetime | None,
     ) -> Situation:
         rules = self._rules_by_id()
-        current = {name: current_period(rule, spend) for name, rule in rules.items()}
+        current = {name: rule.current(indexes.of(rule)) for name, rule in rules.items()}
         return Situation(
             organisation=naming.names.organisation.id,
             rules=rules,
             names=naming.names,
             current={name: period for name, period in current.items() if period is not None},
             unseen=frozenset(name for name in rules if name not in known),
-            billed_before=_billed_through(memory),
+            billed_before=billed_before,
             seen_before=memory.through,
             edited=frozenset(name for name, state in known.items() if state.stakes != rules[name].stakes),
             polled=observation.report is not None,
             read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
             default_severity=self.rulebook.default_severity,
+            first_look=observation.report is not None and observation.source not in memory.throughs,
         )
 
-    def _rule_states(self, spend: Spend, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
+    def _rule_states(self, indexes: Indexes, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
         """The rules were evaluated, unless there was nothing to evaluate them on. Only those that changed."""
-        through = spend.through
-        if through is None or spend.latest() is None:
-            return ()
         made = []
         for rule in self.rulebook.rules:
+            through = indexes.of(rule).through
+            if through is None or indexes.of(rule).latest() is None:
+                continue
             before = known.get(rule.id)
             since = before.since if before is not None else through
             after = RuleState(rule.id, since, through, rule.stakes, rule.shape)
@@ -265,9 +306,9 @@ class Judge:
         return None
 
     def _notices(
-        self, verdict: Verdict, spend: Spend, naming: Naming, fresh: Iterable[CostDay], now: datetime
+        self, verdict: Verdict, indexes: Indexes, naming: Naming, fresh: Iterable[CostDay], now: datetime
     ) -> list[Notice]:
-        rules = self._rules_by_id()
+        rules, spend = self._rules_by_id(), indexes.every
         asked = [(decision, notices.question(decision, rules)) for decision in verdict.decisions]
         questions = {question for _, question in asked if question is not None}
         parts = contributors(questions, spend, self._lines(questions, fresh)) if questions else {}
@@ -286,7 +327,7 @@ class Judge:
     def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
         """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
         fresh = {day.day: day for day in accepted}
-        wanted = {day for question in questions for day in question[2].days()}
+        wanted = {day for question in questions if not question[2].is_part_of_a_day for day in question[2].days()}
         yield from (day for day in fresh.values() if day.day in wanted)
         missing = (self._state.known_days() & wanted) - fresh.keys()
         if missing:
@@ -320,7 +361,7 @@ class Evaluator(Judge):
     def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
         """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched. Raises StoreError."""
         self.rulebook = rulebook
-        self._spend = None
+        self._indexes = None
         return self._commit(Observation(source=""), now, edited=True)
 
     def tell(
@@ -352,35 +393,12 @@ class Evaluator(Judge):
         return changes
 
     def _commit(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        parts = self._parts
         try:
             changes = self.judge(observation, now, edited=edited)
             self._store.commit(changes)
-            if changes.source in BILLS and changes.through is not None:
-                # At once, so that the next poll of use brings the lessons of this bill.
-                self.billed_through = max(changes.through, self.billed_through or changes.through)
         except BaseException:
             # What was added up may hold days that were not kept: begin anew from what is.
-            self._spend = self._rates = None
+            self._indexes, self._rates, self._parts = None, None, parts
             raise
         return changes
-
-
-def _billed_through(memory: Memory) -> datetime | None:
-    """How far the bill reaches, whichever source it comes from."""
-    return max((memory.throughs[name] for name in BILLS if name in memory.throughs), default=None)
-
-
-def _accepted(spend: Spend, report: Report | None) -> tuple[CostDay, ...]:
-    """The report's days that are to be kept: an estimate never takes the place of a bill."""
-    days = report.days if report is not None else ()
-    return tuple(day for day in days if day.basis is Basis.BILLED or not spend.is_billed(day.day))
-
-
-def _take_days(spend: Spend, report: Report | None) -> frozenset[date]:
-    """Put the report's days into the index; the days on which that changed an amount."""
-    if report is None:
-        return frozenset()
-    changed = frozenset(day.day for day in report.days if spend.replace(day))
-    # A source that forgets what it had served takes nothing back.
-    spend.through = max(report.through, spend.through or report.through)
-    return changed

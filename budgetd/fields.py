@@ -21,6 +21,7 @@ _MONEY = re.compile(r"\$?(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,6})?|[0
 _PERCENT = re.compile(r"(?P<digits>[0-9]{1,5}(?:\.[0-9]{1,4})?) ?%", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?", re.ASCII)
 _DAYS = re.compile(r"(?P<days>[1-9][0-9]{0,2})d", re.ASCII)
+_SHORT = re.compile(r"(?P<count>[1-9][0-9]{0,2})(?P<unit>[mh])", re.ASCII)
 _MAX_DOLLARS = Decimal(10) ** 12
 _MAX_DAYS = 366
 _CALENDAR_WORDS = ("day", "week", "month", "quarter", "year")
@@ -92,6 +93,14 @@ def days(value: Any) -> int:
     if found is None or int(found["days"]) > _MAX_DAYS:
         raise mistake(f"expected {wanted}, not {str(value)[:40]!r}")
     return int(found["days"])
+
+
+def minutes(value: Any, wanted: str) -> int:
+    """The number of minutes that a text such as `15m` or `1h` names. Raises PydanticCustomError."""
+    found = _SHORT.fullmatch(_text(value, wanted))
+    if found is None:
+        raise mistake(f"expected {wanted}, not {str(value)[:40]!r}")
+    return int(found["count"]) * (60 if found["unit"] == "h" else 1)
 
 
 def single_entry(value: Any, wanted: str) -> tuple[str, Any]:

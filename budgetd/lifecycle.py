@@ -35,6 +35,7 @@ class Event(StrEnum):
     NEAR = "near"  # below the lowest announced step, within the margin
     BELOW = "below"  # below the margin, in a complete poll
     PASSED = "passed"  # the same, because a rolling window has moved on
+    SLOWED = "slowed"  # the same, of a rate
     UNSURE = "unsure"  # below the margin, but not in a complete poll
     UNREAD = "unread"  # below the margin, but the poll was of the other source: it proves nothing new
     RAISED_CLEAR = "raised_clear"  # an edited limit leaves no step reached
@@ -73,6 +74,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_OPEN, Event.NEAR): Transition(_OPEN, Reason.WITHIN_MARGIN),
     (_OPEN, Event.BELOW): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_OPEN, Event.PASSED): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
+    (_OPEN, Event.SLOWED): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_OPEN, Event.UNSURE): Transition(_OPEN, Reason.INCOMPLETE_DATA),
     (_OPEN, Event.UNREAD): Transition(_OPEN, Reason.INCOMPLETE_DATA),
     (_OPEN, Event.RAISED_CLEAR): Transition(_RESOLVED, Reason.LIMIT_RAISED, Kind.RESOLVE),
@@ -90,6 +92,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_DOUBTFUL, Event.NEAR): Transition(_OPEN, Reason.WITHIN_MARGIN),
     (_DOUBTFUL, Event.BELOW): Transition(_RESOLVED, Reason.RESTATED, Kind.RESOLVE),
     (_DOUBTFUL, Event.PASSED): Transition(_RESOLVED, Reason.PERIOD_OVER, Kind.RESOLVE),
+    (_DOUBTFUL, Event.SLOWED): Transition(_RESOLVED, Reason.SLOWED_DOWN, Kind.RESOLVE),
     (_DOUBTFUL, Event.UNSURE): Transition(_DOUBTFUL, Reason.INCOMPLETE_DATA),
     (_DOUBTFUL, Event.UNREAD): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_DOUBTFUL, Event.RAISED_CLEAR): Transition(_RESOLVED, Reason.LIMIT_RAISED, Kind.RESOLVE),
@@ -121,6 +124,7 @@ class Situation:
     `current`: each rule's period that holds the newest data. `unseen`: rules that were never evaluated with data.
     `edited`: rules whose figures changed since their last evaluation. `polled`: the findings come from a complete
     new reading, not only from an edit; `read` is what that reading was of, estimates or the bill (None: all there is).
+    `first_look`: it is the first one of its source ever, so what is over may have been so for long.
     """
 
     organisation: str
@@ -134,6 +138,7 @@ class Situation:
     billed_before: datetime | None = None
     seen_before: datetime | None = None
     read: Basis | None = None
+    first_look: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +225,7 @@ def _event(situation: Situation, incident: Incident | None, finding: Finding) ->
 
 
 def _news(situation: Situation, finding: Finding) -> Event:
-    if finding.rule in situation.unseen:
+    if finding.rule in situation.unseen or situation.first_look:
         return Event.BASELINE_STEP
     if not _is_live(situation, finding.rule, finding.period):
         return Event.LATE_STEP
@@ -259,6 +264,8 @@ def _as_announced(situation: Situation, incident: Incident, finding: Finding) ->
         return Event.UNSURE
     if situation.read is not None and (situation.read is Basis.ESTIMATED) != (finding.basis is Basis.ESTIMATED):
         return Event.UNREAD
+    if finding.pace is not None:
+        return Event.SLOWED
     return Event.BELOW if finding.period == incident.period else Event.PASSED
 
 

@@ -160,6 +160,9 @@ def _key_lines(facts: Facts) -> tuple[str, ...]:
 def _spent(facts: Facts) -> str:
     if facts.amount is None:
         return ""
+    if wording.is_rate(facts) and facts.limit is not None:
+        share = f" ({money.share(facts.amount, facts.limit)} of {money.dollars(facts.limit)})" if facts.limit else ""
+        return f"Spent {money.dollars(facts.amount)} an hour{share}"
     spent = f"Spent {wording.at_least(facts)}{money.dollars(facts.amount)}"
     if facts.limit is None or facts.limit <= 0:
         return spent
@@ -171,14 +174,25 @@ def _spent(facts: Facts) -> str:
 def _figures(facts: Facts) -> tuple[str, ...]:
     if facts.amount is None:
         return ()
-    rows = [("Spent", _spent(facts).removeprefix("Spent "))]
+    rows = [("Rate" if wording.is_rate(facts) else "Spent", _spent(facts).removeprefix("Spent "))]
     if facts.comparison is not None and facts.limit is not None:
         rows.append(("Limit", f"told from {money.dollars(facts.limit)} on"))
+    rows += _pace_rows(facts)
     if facts.period is not None:
-        rows.append(("Period", f"{facts.period.name} (UTC days)"))
+        rows.append(("Period", f"{facts.period.name} ({'UTC' if facts.period.is_part_of_a_day else 'UTC days'})"))
     if facts.organisation:
         rows.append(("Account", name(facts.organisation)))
     return _columns(rows)
+
+
+def _pace_rows(facts: Facts) -> list[tuple[str, str]]:
+    if facts.pace is None or facts.limit is None or facts.amount is None or facts.amount < facts.limit:
+        return []
+    return [
+        ("Since", wording.instant(facts.pace.since)),
+        ("Midnight", f"{money.dollars(facts.pace.by_midnight)} for the day, if it goes on"),
+        ("Month end", f"{money.dollars(facts.pace.by_month_end)} for the month, if it goes on"),
+    ]
 
 
 def _drivers(facts: Facts) -> tuple[str, ...]:
@@ -189,7 +203,8 @@ def _drivers(facts: Facts) -> tuple[str, ...]:
     rest = money.subtract(facts.amount, money.total(part.amount for part in shown))
     if money.cents_text(rest) not in ("0.00", "-0.00"):
         rows.append(("everything else", "", money.dollars(rest), money.share(rest, facts.amount)))
-    return "Top contributors", *(f"  {line}" for line in _columns(rows, right=(2, 3)))
+    title = "Top contributors, dollars an hour" if wording.is_rate(facts) else "Top contributors"
+    return title, *(f"  {line}" for line in _columns(rows, right=(2, 3)))
 
 
 def _driver(model: str | None, token_type: str | None, amount: Decimal, facts: Facts) -> tuple[str, str, str, str]:

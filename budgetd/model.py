@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from budgetd.period import Period
 
+# The sources that tell what the vendor charges; the others only estimate it.
+BILLS = frozenset({"cost_report", "analytics"})
+
 # The report writes null for the default workspace when it is grouped by workspace.
 # Inside budgetd it has an id of its own, so that it can never be taken for "not grouped" (None).
 DEFAULT_WORKSPACE = "default"
@@ -180,12 +183,25 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """What a rate means for people, when it goes on like this.
+
+    `since`: from when on it has been at or above its limit. `by_midnight` and `by_month_end`: dollars that the scope
+    will have cost by the end of the UTC day and month.
+    """
+
+    since: datetime
+    by_midnight: Decimal
+    by_month_end: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A rule says: this much, of this limit, in this scope and period.
 
-    `limit` is what 100 % means, in dollars. `reached` are the steps (shares of the limit) at or below the amount,
-    lowest first. `complete`: every day of the period up to the data's end is known; without that the amount
-    is a lower bound, good for opening an incident, not for ending one.
+    `amount` is in dollars, `limit` is what 100 % means; both are dollars an hour where there is a `pace`. `reached` are
+    the steps (shares of the limit) at or below the amount, lowest first. `complete`: every day of the period up to the
+    data's end is known; without that the amount is a lower bound, good for opening an incident, not for ending one.
     """
 
     rule: str
@@ -197,6 +213,7 @@ class Finding:
     complete: bool = True
     basis: Basis = Basis.BILLED
     comparison: Comparison | None = None
+    pace: Pace | None = None
 
 
 # --- incidents and notices -------------------------------------------------------------------
@@ -219,6 +236,7 @@ class Reason(StrEnum):
     LATE = "late"
     LIMIT_LOWERED = "limit_lowered"
     RESTATED = "restated"
+    SLOWED_DOWN = "slowed_down"
     PERIOD_OVER = "period_over"
     LIMIT_RAISED = "limit_raised"
     RULE_REMOVED = "rule_removed"
@@ -301,8 +319,8 @@ class Label:
 class Facts:
     """All that a message can say of a notice; kept with it, so that a late or repeated message says the same.
 
-    Amounts are dollars. `text` carries what has no figures (blind, undeliverable, a test message); then `period`,
-    `amount` and `limit` are None.
+    Amounts are dollars; dollars an hour where there is a `pace`. `text` carries what has no figures (blind,
+    undeliverable, a test message); then `period`, `amount` and `limit` are None.
     """
 
     organisation: str
@@ -319,6 +337,7 @@ class Facts:
     basis: Basis = Basis.BILLED
     data_through: datetime | None = None
     comparison: Comparison | None = None
+    pace: Pace | None = None
     contributors: tuple[Contributor, ...] = ()
     text: str = ""
 

@@ -63,6 +63,7 @@ def of_rule(
         basis=finding.basis if finding is not None else Basis.BILLED,
         data_through=through,
         comparison=finding.comparison if finding is not None else None,
+        pace=finding.pace if finding is not None else None,
         contributors=tuple(contributors[:TOP_CONTRIBUTORS]),
     )
     return _notice(decision, facts, now)

@@ -26,7 +26,7 @@ from budgetd.model import (
     State,
 )
 from budgetd.period import DAY, Period, day_before
-from budgetd.rules import Rule, current_period
+from budgetd.rules import Indexes, Rule
 from budgetd.scope import Group, Naming
 from budgetd.spend import Spend
 from budgetd.store import DeliveryRecord, Memory
@@ -118,17 +118,18 @@ def overview(
     `days` are those from `first_day` on.
     """
     names = naming(memory, groups)
-    spend = Spend({rule.view() for rule in rules}, names)
+    indexes = Indexes(rules, names)
     read = set()
     for day in days:
-        spend.replace(day)
+        indexes.replace(day)
         read.add(day.day)
-    spend.through = memory.through
+    if memory.through is not None:
+        indexes.reach(memory.through)
     return Overview(
         organisation=names.names.organisation,
         through=memory.through,
         days=len(read),
-        rules=tuple(_rule_readings(rule, spend, memory, read) for rule in rules),
+        rules=tuple(_rule_readings(rule, indexes, memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: health.source)),
@@ -162,7 +163,8 @@ def share_of(amount: Decimal, limit: Decimal) -> Decimal:
 # --- spend against limits ------------------------------------------------------------------------
 
 
-def _rule_readings(rule: Rule, spend: Spend, memory: Memory, days: Iterable[date]) -> RuleReadings:
+def _rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+    spend = indexes.of(rule)
     period, findings = _current_findings(rule, spend, memory)
     labels, organisation = spend.naming.labels, spend.naming.names.organisation.id
     rolling = {i.scope: i for i in memory.incidents.values() if i.rule == rule.id and i.state is not State.RESOLVED}
@@ -178,7 +180,7 @@ def _rule_readings(rule: Rule, spend: Spend, memory: Memory, days: Iterable[date
         for finding in findings
     ]
     readings.sort(key=lambda each: (-each.share, -each.finding.amount, each.finding.scope))
-    matched = any(spend.on(rule.view(), day) for day in days)
+    matched = any(indexes.every.on(rule.view(), day) for day in days)
     return RuleReadings(rule, period, tuple(readings), matched)
 
 
@@ -196,9 +198,11 @@ def _current_findings(rule: Rule, spend: Spend, memory: Memory) -> tuple[Period 
 
 
 def _newest_periods(rule: Rule, spend: Spend) -> list[Period]:
-    current = current_period(rule, spend)
+    current = rule.current(spend)
     if current is None or spend.through is None:
         return []
+    if current.is_part_of_a_day:
+        return [current]
     closed = rule.calendar.holding(day_before(spend.through))
     return [current] if closed == current else [current, closed]
 

@@ -10,7 +10,7 @@ from typing import Any
 from budgetd import money
 from budgetd.escaping import name
 from budgetd.model import Contributor, Facts, Kind, Label, Notice
-from budgetd.wording import ABOUT_BUDGETD, title
+from budgetd.wording import ABOUT_BUDGETD, is_rate, title
 
 COST_REPORT = "https://platform.claude.com/usage/cost"
 SCHEMA_VERSION = 1
@@ -75,6 +75,7 @@ def _alert(notice: Notice) -> dict[str, Any]:
         "step": _step(facts),
         "money": _money(facts),
         "comparison": _comparison(facts),
+        "pace": _pace(facts),
         "contributors": [_contributor(part, facts.amount) for part in facts.contributors[:20]],
         "data_through": _time(facts.data_through) if facts.data_through else None,
         "links": {"report": COST_REPORT},
@@ -111,12 +112,23 @@ def _money(facts: Facts) -> dict[str, Any] | None:
         return None
     return {
         "currency": "USD",
+        "per": "hour" if is_rate(facts) else None,
         "budget": money.cents_text(facts.limit),
         "spent": money.cents_text(facts.amount),
         "remaining": money.cents_text(money.subtract(facts.limit, facts.amount)),
         "spent_ratio": _ratio(facts.amount, facts.limit),
         "basis": facts.basis.value,
         "complete": facts.complete,
+    }
+
+
+def _pace(facts: Facts) -> dict[str, str] | None:
+    if facts.pace is None:
+        return None
+    return {
+        "since": _time(facts.pace.since),
+        "by_midnight": money.cents_text(facts.pace.by_midnight),
+        "by_month_end": money.cents_text(facts.pace.by_month_end),
     }
 
 

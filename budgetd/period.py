@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
-PeriodKind = Literal["day", "week", "month", "quarter", "year", "last"]
+PeriodKind = Literal["day", "week", "month", "quarter", "year", "last", "window"]
 
 DAY = timedelta(days=1)
 
@@ -39,8 +39,18 @@ class Period:
         return self.start <= midnight(day) < self.end
 
     @property
+    def is_part_of_a_day(self) -> bool:
+        """Whether it is shorter than a day: what counts over it is a rate."""
+        return self.end - self.start < DAY
+
+    @property
     def name(self) -> str:
-        """What people call it: `18 Nov 2026`, `November 2026`, `Q4 2026`, `2026`, `12-18 Nov 2026`."""
+        """What people call it: `18 Nov 2026`, `November 2026`, `Q4 2026`, `2026`, `12-18 Nov 2026`.
+
+        A part of a day: `18 Nov 2026 14:00-14:15`.
+        """
+        if self.is_part_of_a_day and self.start != self.end:
+            return f"{self.start.day} {self.start:%b %Y %H:%M}-{self.end:%H:%M}"
         first, last = self.start.date(), day_before(self.end)
         if first == last:
             return f"{first.day} {first:%b %Y}"
@@ -61,7 +71,8 @@ class Period:
 class Calendar:
     """How time is cut into periods: `month`, a month that starts on another day, the last N days.
 
-    `start_day` (1..28) applies to months; `length` (days) to `last`.
+    `start_day` (1..28) applies to months; `length` to `last` (days) and to `window` (minutes): that is the time up to
+    the newest data, and has no periods of its own.
     """
 
     kind: PeriodKind
@@ -70,13 +81,15 @@ class Calendar:
 
     @property
     def rolling(self) -> bool:
-        """Whether each day has a period of its own that overlaps its neighbours'."""
-        return self.kind == "last"
+        """Whether each day, or poll, has a period of its own that overlaps its neighbours'."""
+        return self.kind in ("last", "window")
 
     @property
     def longest(self) -> int:
         """The most days that one of its periods can have: how much history a limit over it needs."""
-        return {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366, "last": self.length}[self.kind]
+        return {"day": 1, "week": 7, "month": 31, "quarter": 92, "year": 366, "last": self.length, "window": 1}[
+            self.kind
+        ]
 
     def holding(self, day: date) -> Period:
         """The period that the UTC day belongs to; for `last` the one that ends with it."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 from budgetd.evaluation import Observation
-from budgetd.model import Failure, Organisation, SourceError, Workspace
+from budgetd.model import Failure, Organisation, Report, SourceError, Workspace
 from budgetd.pricing import UsageDay
 from budgetd.sources import Account, Source
 from budgetd.sources.usage_report import UsageReport
@@ -15,6 +15,8 @@ from budgetd.sources.usage_report import UsageReport
 NAMES_EVERY = timedelta(hours=1)
 # So many billed days teach prices; older ones have taught theirs.
 LESSON = timedelta(days=8)
+# So many polls wait for the first bill to teach prices; then the list's have to do.
+MOST_POLLS_WITHOUT_PRICES = 60
 
 
 class Reader:
@@ -47,12 +49,16 @@ class Reader:
                 self._organisation = self._own_organisation()
                 workspaces = self._workspaces()
                 self._asked_names = now
-            report = self.source.read(now, self._history(since))
+            report = self._report(now, since)
         except SourceError as error:
             return Observation(self.source.name, None, error, self._organisation, workspaces)
         self._asked_since = since or self._asked_since
         used = self._lessons()
         return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew(), used)
+
+    def _report(self, now: datetime, since: date | None) -> Report | None:
+        """The source's report; None when it is too early for one. Raises SourceError."""
+        return self.source.read(now, self._history(since))
 
     def _lessons(self) -> tuple[UsageDay, ...]:
         """Closed days of use that have a bill, to learn prices from. None for a source that is itself the bill."""
@@ -88,7 +94,9 @@ class Reader:
 class UsageReader(Reader):
     """Reads same-day use, and after each new bill the closed days that prices are learned from.
 
-    `billed_through` tells how far the bill reaches (None: not known).
+    `billed_through` tells how far the bill reaches (None: not known), `knows_prices` whether any bill taught one. Until
+    then the first polls bring no report but lessons, once the bill is there: an estimate at list prices would raise
+    false alarms wherever there is a discount. It is not waited for without end.
     """
 
     def __init__(
@@ -97,12 +105,22 @@ class UsageReader(Reader):
         account: Account,
         pinned: Organisation | None,
         billed_through: Callable[[], datetime | None],
+        knows_prices: Callable[[], bool],
         skew: Callable[[], float | None] = lambda: None,
     ) -> None:
         super().__init__(source, account, pinned, skew)
         self._usage = source
         self._billed_through = billed_through
+        self._knows_prices = knows_prices
         self._learned_from: datetime | None = None
+        self._patience = MOST_POLLS_WITHOUT_PRICES
+
+    def _report(self, now: datetime, since: date | None) -> Report | None:
+        self._patience -= 1
+        if self._patience >= 0 and self._learned_from is None and not self._knows_prices():
+            return None
+        self._patience = 0
+        return super()._report(now, since)
 
     def _lessons(self) -> tuple[UsageDay, ...]:
         billed = self._billed_through()

@@ -7,8 +7,9 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from budgetd.model import Basis, Contributor, CostDay, Dimensions, Scope
-from budgetd.money import EXACT, ZERO
-from budgetd.period import Period
+from budgetd.money import EXACT, ZERO, quotient, times
+from budgetd.period import DAY, Period, midnight
+from budgetd.recent import Recent, by_scope
 from budgetd.scope import Lens, Naming, View, undated
 
 Ranking = tuple[tuple[Decimal, Scope], ...]
@@ -18,12 +19,14 @@ class Spend:
     """Exact dollars by view, UTC day and scope. Cost lines are added up on arrival and not kept.
 
     `through` is the instant up to which the data is complete. Every amount is the same for every order of arrival.
+    `recent` has the newest days by hours and minutes.
     """
 
     def __init__(self, views: Iterable[View], naming: Naming) -> None:
         self.naming = naming
         self.through: datetime | None = None
         self._lenses = {view: Lens(view, naming) for view in views}
+        self.recent = Recent(self._lenses)
         self._days: dict[date, dict[View, dict[Scope, Decimal]]] = {}
         self._latest: date | None = None
         self._kinds: dict[date, tuple[Basis, bool]] = {}
@@ -35,11 +38,11 @@ class Spend:
     def replace(self, day: CostDay) -> bool:
         """Take a day's cost lines in place of what was known of that day. Whether that changes anything.
 
-        An estimate never takes the place of a closed day's bill.
+        Nothing but a newer bill takes the place of a closed day's bill.
         """
-        if day.basis is Basis.ESTIMATED and self.is_billed(day.day):
+        if not self.accepts(day):
             return False
-        amounts = {view: _by_scope(lens, day.lines) for view, lens in self._lenses.items()}
+        amounts = {view: by_scope(lens, day.lines) for view, lens in self._lenses.items()}
         kind = (day.basis, day.complete)  # that a day has closed is news, also when nothing was spent since
         if amounts == self._days.get(day.day) and kind == self._kinds[day.day]:
             return False
@@ -53,6 +56,10 @@ class Spend:
         self._bases.clear()
         return True
 
+    def accepts(self, day: CostDay) -> bool:
+        """Whether the day's cost lines may take the place of what is known of it."""
+        return (day.basis is Basis.BILLED and day.complete) or not self.is_billed(day.day)
+
     def lens(self, view: View) -> Lens:
         """The view's lens, for looking at single cost lines."""
         return self._lenses[view]
@@ -64,6 +71,11 @@ class Spend:
     def is_billed(self, day: date) -> bool:
         """Whether the UTC day is closed and its bill is known."""
         return self._kinds.get(day) == (Basis.BILLED, True)
+
+    def billed_through(self) -> datetime | None:
+        """The end of the newest UTC day whose bill is known; None without any."""
+        billed = [day for day in self._kinds if self.is_billed(day)]
+        return midnight(max(billed) + DAY) if billed else None
 
     def knows(self, days: Iterable[date]) -> bool:
         """Whether every one of the UTC days is known."""
@@ -122,15 +134,6 @@ class Spend:
         return sums
 
 
-def _by_scope(lens: Lens, lines: Mapping[Dimensions, Decimal]) -> dict[Scope, Decimal]:
-    sums: dict[Scope, Decimal] = {}
-    add, scopes = EXACT.add, lens.scopes
-    for dimensions, amount in lines.items():
-        for scope in scopes(dimensions):
-            sums[scope] = add(sums.get(scope, ZERO), amount)
-    return sums
-
-
 # What a contributors' question is about: the view, the scope in it, the period.
 Question = tuple[View, Scope, Period]
 
@@ -140,19 +143,44 @@ def contributors(
 ) -> dict[Question, tuple[Contributor, ...]]:
     """What each question's amount is made of, by model and token type, the largest first.
 
-    Reads the cost lines once for all questions; costs that have no model stand under their cost type.
+    Reads the cost lines once for all questions; costs that have no model stand under their cost type. Of a period that
+    is a part of a day it is dollars an hour, from the parts that lie wholly within it.
     """
-    sums: dict[Question, dict[tuple[str | None, str | None], Decimal]] = {question: {} for question in questions}
-    for day in days:
-        asked = _index(question for question in sums if question[2].holds(day.day))
-        for view, by_scope in asked.items():
+    asked = tuple(questions)
+    whole = [question for question in asked if not question[2].is_part_of_a_day]
+    sums = _added_up(whole, spend, ((Period(midnight(day.day), midnight(day.day + DAY)), day.lines) for day in days))
+    rates = [question for question in asked if question[2].is_part_of_a_day]
+    parts = ((Period(part.start, part.end), part.lines) for part in spend.recent.parts)
+    sums |= {question: _an_hour(question[2], dollars) for question, dollars in _added_up(rates, spend, parts).items()}
+    return {question: _largest_first(parts) for question, parts in sums.items()}
+
+
+_Sums = dict[tuple[str | None, str | None], Decimal]
+
+
+def _added_up(
+    questions: Iterable[Question], spend: Spend, parts: Iterable[tuple[Period, Mapping[Dimensions, Decimal]]]
+) -> dict[Question, _Sums]:
+    sums: dict[Question, _Sums] = {question: {} for question in questions}
+    for period, lines in parts if sums else ():
+        asked = _index(question for question in sums if _holds(question[2], period))
+        for view, by_scope_of_view in asked.items():
             lens = spend.lens(view)
-            for dimensions, amount in day.lines.items():
-                for question in (q for scope in lens.scopes(dimensions) for q in by_scope.get(scope, ())):
+            for dimensions, amount in lines.items():
+                for question in (q for scope in lens.scopes(dimensions) for q in by_scope_of_view.get(scope, ())):
                     model = undated(dimensions.model) if dimensions.model is not None else None
                     part = (model, dimensions.token_type or (dimensions.cost_type if model is None else None))
                     sums[question][part] = EXACT.add(sums[question].get(part, ZERO), amount)
-    return {question: _largest_first(parts) for question, parts in sums.items()}
+    return sums
+
+
+def _holds(outer: Period, inner: Period) -> bool:
+    return outer.start <= inner.start and inner.end <= outer.end
+
+
+def _an_hour(period: Period, dollars: _Sums) -> _Sums:
+    seconds = int((period.end - period.start).total_seconds())
+    return {part: quotient(times(amount, Decimal(3600)), seconds) for part, amount in dollars.items()}
 
 
 def _index(questions: Iterable[Question]) -> dict[View, dict[Scope, list[Question]]]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from budgetd import money
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
+from budgetd.period import day_before
 
 TITLE_LIMIT = 200
 NAME_LIMIT = 60
@@ -21,6 +22,7 @@ _OPENING = {
     Reason.BASELINE: "From before budgetd watched: ",
     Reason.LATE: "Late report: ",
     Reason.LIMIT_LOWERED: "Limit lowered: ",
+    Reason.SLOWED_DOWN: "Slowed down: ",
     Reason.PERIOD_OVER: "Ended: ",
     Reason.LIMIT_RAISED: "Resolved, limit raised: ",
     Reason.RULE_REMOVED: "Resolved, rule removed: ",
@@ -32,6 +34,7 @@ _WHY = {
     Reason.LATE: "This period closed before budgetd saw it: it was down, or the figures came late.",
     Reason.LIMIT_LOWERED: "The limit in the rules file was lowered below what is already spent.",
     Reason.RESTATED: "Two complete readings in a row were lower: the figures were restated at the source.",
+    Reason.SLOWED_DOWN: "It stayed below its limit for two windows in a row, in two readings.",
     Reason.PERIOD_OVER: "The period is over; the limit starts again from zero.",
     Reason.LIMIT_RAISED: "The limit in the rules file was raised.",
     Reason.RULE_REMOVED: "The rule is no longer in the rules file, so nothing is watched for it any more.",
@@ -51,7 +54,7 @@ _WHY = {
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
 # The period is over.
-_PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE])
+_PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE, Reason.SLOWED_DOWN])
 # These have no figures: they are about budgetd itself.
 _BUDGETD_TITLES = {
     Reason.REFUSED: "budgetd's admin key was refused: spend is not being watched",
@@ -98,6 +101,8 @@ def standing(facts: Facts, reason: Reason = Reason.STEP_REACHED, name_limit: int
     who = subject(facts, name_limit)
     if facts.amount is None:
         return f"{who}, {_budget(facts)}"
+    if is_rate(facts):
+        return f"{who} {_speed(facts, facts.amount, reason)}"
     if facts.comparison is not None:
         return f"{who} spent {at_least(facts)}{_dollars(facts.amount)}{_on(facts)}, {times_baseline(facts)}"
     if facts.limit is None or facts.limit <= 0:
@@ -109,6 +114,29 @@ def standing(facts: Facts, reason: Reason = Reason.STEP_REACHED, name_limit: int
     if facts.amount > facts.limit:
         return f"{who} is over its {_budget(facts)}: {used} used {figures}"
     return f"{who} has used {used} of its {_budget(facts)} {figures}"
+
+
+def is_rate(facts: Facts) -> bool:
+    """Whether the amount is in dollars an hour, over a part of a day."""
+    return facts.amount is not None and facts.period is not None and facts.period.is_part_of_a_day
+
+
+def _speed(facts: Facts, amount: Decimal, reason: Reason) -> str:
+    """`is spending $412.50 an hour since 14:05 UTC, 2.7x its limit of $150`."""
+    limit = facts.limit if facts.limit is not None else money.ZERO
+    if reason is Reason.SLOWED_DOWN:
+        return f"is below its limit of {money.round_dollars(limit)} an hour again"
+    since = f" since {facts.pace.since:%H:%M} UTC" if facts.pace is not None and amount >= limit else ""
+    ratio = tenfold(amount, limit) if amount >= limit * 2 > 0 else f"{money.share(amount, limit)} of"
+    return f"is spending {_dollars(amount)} an hour{since}, {ratio} its limit of {money.round_dollars(limit)}"
+
+
+def _going_on(facts: Facts) -> str:
+    """What a rate comes to, when nothing changes."""
+    if facts.pace is None or facts.period is None:
+        return ""
+    today, month = _dollars(facts.pace.by_midnight), _dollars(facts.pace.by_month_end)
+    return f"if it goes on, it costs {today} today and {month} in {day_before(facts.period.end):%B} (UTC)."
 
 
 def lead(notice: Notice) -> str:
@@ -126,6 +154,8 @@ def _money_left(facts: Facts, tense: str) -> str:
     if facts.amount is None or facts.limit is None:
         text = for_paragraph(facts.text)
         return text if text[-1:] in (".", "!", "?", "") else f"{text}."
+    if is_rate(facts):
+        return _going_on(facts) if tense == "is" else ""
     if facts.comparison is not None:
         more = money.subtract(facts.amount, facts.comparison.baseline)
         return f"{_dollars(more)} more than {name(facts.comparison.against)}."
@@ -207,8 +237,13 @@ def times_baseline(facts: Facts) -> str:
     against, baseline = name(facts.comparison.against), facts.comparison.baseline
     if baseline <= 0:
         return f"up from {_dollars(baseline)} ({against})"
-    tenths = int(money.quotient(facts.amount, baseline) * 10)
-    return f"{tenths // 10:,}.{tenths % 10}x {against} ({_dollars(baseline)})"
+    return f"{tenfold(facts.amount, baseline)} {against} ({_dollars(baseline)})"
+
+
+def tenfold(amount: Decimal, other: Decimal) -> str:
+    """`3.2x`: how many times the other the amount is; rounded down."""
+    tenths = int(money.quotient(amount, other) * 10)
+    return f"{tenths // 10:,}.{tenths % 10}x"
 
 
 def percent(step: Decimal) -> str:

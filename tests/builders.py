@@ -26,7 +26,7 @@ from budgetd.model import (
     Workspace,
 )
 from budgetd.period import DAY, Calendar, Period, midnight
-from budgetd.rules import AnyRule, Rule
+from budgetd.rules import AnyRule, Indexes, Rule
 from budgetd.scope import Group, Naming
 from budgetd.spend import Spend
 
@@ -88,6 +88,20 @@ def spend_of(rules: Iterable[Rule], days: Iterable[CostDay], names: Naming | Non
         if day.complete:
             spend.through = max(midnight(day.day + DAY), spend.through or midnight(day.day + DAY))
     return spend
+
+
+def indexes_of(rules: Iterable[Rule], days: Iterable[CostDay], names: Naming | None = None) -> Indexes:
+    """The indexes of the days, complete to the end of the last complete one."""
+    indexes = Indexes(rules, names or naming())
+    for day in days:
+        indexes.replace(day)
+        if day.complete:
+            indexes.reach(midnight(day.day + DAY))
+    return indexes
+
+
+def rate(limit: str = "150", **fields: Any) -> Rule:
+    return rule(type="rate", limit=limit, per="hour", **fields)
 
 
 def finding(

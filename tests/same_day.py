@@ -136,7 +136,13 @@ class Scene:
         source = UsageReport(
             self.api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
         )
-        self._usage = UsageReader(source, account, known.organisation, lambda: judge.billed_through)
+        self._usage = UsageReader(
+            source,
+            account,
+            known.organisation,
+            lambda: judge.billed_through,
+            lambda: bool((judge.rates or rates).learned),
+        )
 
     def close(self) -> None:
         if self._store is not None:

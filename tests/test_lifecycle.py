@@ -22,7 +22,7 @@ from budgetd.lifecycle import (
     incident_id,
     step,
 )
-from budgetd.model import Basis, Finding, Incident, Kind, Reason, Severity, State
+from budgetd.model import Basis, Finding, Incident, Kind, Pace, Reason, Severity, State
 from budgetd.period import Calendar, Period
 from tests.builders import (
     NOVEMBER,
@@ -32,6 +32,7 @@ from tests.builders import (
     cap,
     finding,
     incident,
+    rate,
     situation,
     spike,
     workspace,
@@ -128,6 +129,8 @@ def test_every_cell_of_the_table_is_filled_or_known_to_be_impossible() -> None:
 
 ROLLING = cap(per={"last": "7d"})
 WINDOW = Calendar("last", length=7).holding(date(2026, 11, 17))
+MINUTES = Period(at("2026-11-18 12:00"), at("2026-11-18 12:15"))
+PACE = Pace(MINUTES.end, Decimal(0), Decimal(0))
 SCOPE = ((EACH, "wrkspc_1"),)
 
 
@@ -140,12 +143,14 @@ def _situations() -> Iterable[tuple[Situation, Period]]:
         yield situation(cap(for_each=EACH), **facts), OCTOBER
         yield replace(situation(cap(for_each=EACH), **facts), read=Basis.ESTIMATED), NOVEMBER
         yield situation(ROLLING.model_copy(update={"for_each": (EACH,)}), current=WINDOW, **facts), WINDOW
+        yield situation(rate("1000", for_each=EACH), current=MINUTES, **facts), MINUTES
 
 
 def _findings(period: Period) -> Iterable[Finding]:
     ladder = [("500", ()), ("790", ()), ("850", ("0.8",)), ("1010", ("0.8", "1")), ("1210", ("0.8", "1", "1.2"))]
     for (amount, reached), complete, limit in itertools.product(ladder, (True, False), ("1000", "900")):
-        yield finding(amount, *reached, scope=SCOPE, period=period, complete=complete, limit=limit)
+        found = finding(amount, *reached, scope=SCOPE, period=period, complete=complete, limit=limit)
+        yield replace(found, pace=PACE) if period == MINUTES else found
 
 
 def _incidents(period: Period) -> Iterable[Incident | None]:

@@ -27,6 +27,7 @@ from budgetd.model import (
     Kind,
     Label,
     Notice,
+    Pace,
     Reason,
     Severity,
 )
@@ -67,6 +68,19 @@ SPIKE = replace(
     comparison=Comparison("the day before", Decimal(120), Decimal(2)),
     contributors=(),
 )
+RATE = replace(
+    FACTS,
+    rule="runaway",
+    rule_type="rate",
+    period=Period(datetime(2026, 11, 18, 13, 45, tzinfo=UTC), datetime(2026, 11, 18, 14, 0, tzinfo=UTC)),
+    period_kind="window",
+    amount=Decimal("412.50"),
+    limit=Decimal(150),
+    step=Decimal(2),
+    skipped=(Decimal(1),),
+    pace=Pace(datetime(2026, 11, 18, 13, 38, tzinfo=UTC), Decimal("3950.10"), Decimal(61000)),
+    contributors=(Contributor("claude-opus-4-8", "output_tokens", Decimal("400.10")),),
+)
 OVER = replace(FACTS, amount=Decimal("5205.5"), step=Decimal(1), skipped=(Decimal("0.8"),))
 SAID = [
     Reason.STEP_REACHED,
@@ -74,6 +88,7 @@ SAID = [
     Reason.LATE,
     Reason.LIMIT_LOWERED,
     Reason.RESTATED,
+    Reason.SLOWED_DOWN,
     Reason.PERIOD_OVER,
     Reason.LIMIT_RAISED,
     Reason.RULE_REMOVED,
@@ -206,6 +221,12 @@ def test_all_reasons_that_can_be_said_differ() -> None:
             replace(FACTS, period=Period(NOVEMBER.start, datetime(2026, 11, 8, tzinfo=UTC)), period_kind="last"),
             "Research has used 80.2% of its budget for 1-7 Nov 2026 ($4,012.37 of $5,000)",
         ),
+        (RATE, "Research is spending $412.50 an hour since 13:38 UTC, 2.7x its limit of $150"),
+        (
+            replace(RATE, amount=Decimal("149.99"), limit=Decimal(150), step=Decimal("0.8")),
+            "Research is spending $149.99 an hour, 99.9% of its limit of $150",
+        ),
+        (replace(RATE, pace=None), "Research is spending $412.50 an hour, 2.7x its limit of $150"),
         (SPIKE, "Research spent $384.00 on 18 Nov 2026, 3.2x the day before ($120.00)"),
         (
             replace(SPIKE, comparison=Comparison("the day before", Decimal(0), Decimal(2))),
@@ -404,6 +425,7 @@ def test_the_data_has_the_webhooks_fields_with_decimal_strings() -> None:
     assert inner["step"] == {"reached": "0.8", "skipped": ["0.5", "0.7"]}
     assert inner["money"] == {
         "currency": "USD",
+        "per": None,
         "budget": "5000.00",
         "spent": "4012.37",
         "remaining": "987.63",
@@ -430,6 +452,13 @@ def test_the_data_of_a_spike_and_of_a_meta_notice() -> None:
     }
     blind = read(notice(Facts("Acme", "", "", text="no data"), Reason.BLIND)).data
     assert (blind["type"], blind["data"]["money"], blind["data"]["text"]) == ("budgetd.blind", None, "no data")
+
+
+def test_the_data_of_a_rate() -> None:
+    inner = read(notice(RATE)).data["data"]
+    assert inner["pace"] == {"since": "2026-11-18T13:38:00Z", "by_midnight": "3950.10", "by_month_end": "61000.00"}
+    assert (inner["money"]["per"], inner["money"]["spent"], inner["money"]["budget"]) == ("hour", "412.50", "150.00")
+    assert read(notice()).data["data"]["pace"] is None
 
 
 def test_the_data_of_several_counts_what_it_leaves_out() -> None:

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from budgetd.model import Scope, Severity
 from budgetd.period import Calendar
-from budgetd.rules.cap import DEFAULT_STEPS, Cap, Steps
+from budgetd.rules.cap import DEFAULT_STEPS, Cap
+from budgetd.rules.limits import Steps
 from tests.builders import NOVEMBER, OCTOBER, cap, cost_day, finding, line, naming, spend_of, workspace
 
 NAMING = naming(workspace("wrkspc_1", "Research"), workspace("wrkspc_2", "Prod-1"), workspace("wrkspc_3", "Prod-2"))

@@ -348,7 +348,7 @@ def test_fault_102_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (rule("id: a\ntype: rate\nlimit: 5"), 'rules.yaml:6:11: the type "rate" is not in this version'),
+        (rule("id: a\ntype: forecast\nlimit: 5"), 'rules.yaml:6:11: the type "forecast" is not in this version'),
         (rule("id: a\ntype: forecast\nlimit: 5"), "not in this version"),
         (rule("id: a\ntype: first_seen\nof: model"), "not in this version"),
         (rule("id: a\ntype: spike\nagainst: usual"), "rules.yaml:7:14: usual is not in this version"),

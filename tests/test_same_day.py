@@ -79,6 +79,69 @@ def test_a_runaway_is_told_within_two_polls_of_when_the_data_shows_it(tmp_path: 
         assert here.reasons() == ["step_reached"], "the same step is told once"
 
 
+# --- the first look --------------------------------------------------------------------------------
+
+
+def test_with_a_discount_the_first_look_raises_no_false_alarm(tmp_path: Path) -> None:
+    """At list prices today would be over its limit; it is not."""
+    world, now = small(discount="0.5"), at("11-18T23:00")
+    spent = truth(world, TODAY, now, counted(world, now), set())
+    rule = f"{{id: day, type: cap, limit: {(spent * 3 / 2).quantize(Decimal('0.01'))}, per: day, steps: [100%]}}"
+    for first in ("bill", "usage"):
+        (tmp_path / first).mkdir()
+        with scene(tmp_path / first, world, now, rule) as here:
+            for turn in range(4):
+                if first == "usage" or turn:
+                    here.usage(now + turn * MINUTE)
+                if turn != 2:
+                    here.bill(now + turn * MINUTE)
+            assert here.reasons() == []
+            assert here.days(TODAY, TODAY + DAY)[0].basis is Basis.ESTIMATED
+
+
+def test_what_is_already_over_at_the_first_look_is_a_baseline(tmp_path: Path) -> None:
+    world = small().with_events(runaway("11-18T08:00", "120"))
+    with scene(tmp_path, world, at("11-18T11:00"), DAY_CAP, MONTH_CAP) as here:
+        here.bill(now := at("11-18T12:00"))
+        for _ in range(3):
+            here.usage(now := now + MINUTE)
+        assert here.reasons() == ["baseline"]
+        assert here.incident("day", TODAY).state is State.OPEN
+        here.api.become(small().with_events(runaway("11-18T08:00", "120"), runaway("11-18T12:10", "900")))
+        while len(here.notices) < 2:
+            here.usage(now := now + MINUTE)
+        assert here.reasons() == ["baseline", "step_reached"], "a further step is news"
+
+
+def test_when_the_bill_cannot_be_read_the_list_has_to_do_after_a_while(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here:
+        now, here.api.failing = at("11-18T12:00"), {"cost_report": 503}
+        for _ in range(70):
+            here.usage(now := now + timedelta(seconds=5))
+        assert here.days(TODAY, TODAY + DAY)[0].basis is Basis.ESTIMATED
+
+
+# --- basis: billed -----------------------------------------------------------------------------------
+
+
+def test_a_rule_that_wants_the_bill_waits_for_it(tmp_path: Path) -> None:
+    world = small().with_events(runaway("11-18T13:00", "120"))
+    rules = (DAY_CAP, DAY_CAP.replace("id: day", "id: billed-day").replace("per: day", "per: day, basis: billed"))
+    with scene(tmp_path, world, at("11-18T11:00"), *rules) as here:
+        here.warm_up(at("11-18T12:00"))
+        here.usage(at("11-18T16:00"))
+        assert (here.reasons("day"), here.reasons("billed-day")) == (["step_reached"], [])
+        here.start(at("11-19T00:30"))
+        here.usage(at("11-19T00:30"))
+        assert here.reasons("billed-day") == []
+        here.bill(at("11-19T05:01"))
+        assert here.reasons("billed-day") == ["step_reached"]
+        notice = here.notices[-1]
+        assert (notice.facts.basis, notice.facts.period) == (Basis.BILLED, here.incident("billed-day", TODAY).period)
+        here.bill(at("11-20T05:01"))
+        assert here.reasons("billed-day") == ["step_reached", "period_over"]
+
+
 # --- midnight --------------------------------------------------------------------------------------
 
 
@@ -286,7 +349,7 @@ def test_tokens_without_a_price_are_told_once(tmp_path: Path) -> None:
     world = small()
     world = replace(world, streams=(*world.streams, Stream(CHAT, unknown, 500)), founded=TODAY)
     with scene(tmp_path, world, at("11-18T11:00"), MONTH_CAP) as here:
-        here.api.now = at("11-18T12:00")
+        here.bill(at("11-18T12:00"))
         for minute in range(3):
             here.usage(at(f"11-18T12:{minute:02}"))
         told = [each.facts.text for each in here.notices if each.reason.value == "unpriced"]

@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 from budgetd.lifecycle import Decision, Situation, Verdict, step
 from budgetd.model import CostDay, Incident, RuleState, Workspace
 from budgetd.money import canonical
-from budgetd.rules import Rule, current_period, evaluate
-from tests.builders import ORGANISATION, at, cost_day, line, naming, spend_of, workspace
+from budgetd.rules import Rule, evaluate
+from tests.builders import ORGANISATION, at, cost_day, indexes_of, line, naming, workspace
 
 NOW = at("2026-11-18 12:00")
 EACH = "workspace"
@@ -44,8 +44,8 @@ class Watch:
             for name, rule in self.rules.items()
             if name in self.states and self.states[name].shape == rule.shape
         }
-        spend = spend_of(self.rules.values(), self.days.values(), names)
-        current = {name: current_period(rule, spend) for name, rule in self.rules.items()}
+        indexes = indexes_of(self.rules.values(), self.days.values(), names)
+        current = {name: rule.current(indexes.of(rule)) for name, rule in self.rules.items()}
         known = Situation(
             ORGANISATION.id,
             self.rules,
@@ -55,9 +55,9 @@ class Watch:
             edited=frozenset(name for name, state in before.items() if state.stakes != self.rules[name].stakes),
             polled=polled,
         )
-        findings = evaluate(self.rules.values(), spend, before, self.incidents.values(), changed)
+        findings = evaluate(self.rules.values(), indexes, before, self.incidents.values(), changed)
         verdict = step(known, self.incidents, findings, self.now)
-        through = spend.through
+        through = indexes.every.through
         assert through is not None
         self.states = {
             name: RuleState(name, before[name].since if name in before else through, through, rule.stakes, rule.shape)

@@ -22,6 +22,7 @@ from budgetd.evaluation import Evaluator, Judge, Observation
 from budgetd.message import render_safely
 from budgetd.model import Changes
 from budgetd.outbox import Outbox
+from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
 from budgetd.store import StateReader, Store, StoreError
@@ -70,12 +71,22 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
         # The reader does not give the same days twice: only what is done with them can be done again.
         seen = []
         for reader in readers:
-            observation = observe(reader, now, evaluator.wanted_since(now))
-            seen.append((observation, caretaker.doing(partial(evaluator.take, observation, now), now, steady)))
+            seen.append(_read(reader, evaluator, caretaker, now, steady))
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
         return max(_summary(seen, delivered, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+
+
+def _read(
+    reader: Reader, evaluator: Evaluator, caretaker: Caretaker, now: datetime, steady: float
+) -> tuple[Observation, Changes]:
+    """Read the source until it has a report, or fails; keep what it brings."""
+    while True:
+        observation = observe(reader, now, evaluator.wanted_since(now))
+        changes = caretaker.doing(partial(evaluator.take, observation, now), now, steady)
+        if not observation.is_only_the_start:
+            return observation, changes
 
 
 def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:

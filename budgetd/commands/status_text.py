@@ -178,7 +178,7 @@ class Page:
             below = percent(each.readings[len(shown)].share)
             yield f"    and {more:,} more, {below} or less: budgetd status --all"
         if not each.readings:
-            yield from self.terminal.wrapped("It says nothing yet: it has no complete data for its days.", 4)
+            yield from self.terminal.wrapped(_why_nothing(each), 4)
 
     def _reading(self, reading: Reading, columns: Columns) -> str:
         who = fit(scope_words(reading.scope, EVERYTHING), columns.name)
@@ -271,7 +271,8 @@ def figures(each: Firing) -> str:
     incident = each.incident
     if not is_of_rule(incident):
         return ""
-    used = f"{money.dollars(incident.amount)} of {money.round_dollars(incident.limit)}"
+    an_hour = " an hour" if incident.period.is_part_of_a_day else ""
+    used = f"{money.dollars(incident.amount)}{an_hour} of {money.round_dollars(incident.limit)}"
     rule = f", rule {name(incident.rule)}" if each.scope else ""
     return f"{used} ({percent(share_of(incident.amount, incident.limit))}), {incident.period.name}{rule}"
 
@@ -315,6 +316,12 @@ def _rule_words(each: RuleReadings) -> str:
     against = f", against {finding.comparison.against}" if finding.comparison is not None else ""
     missing = "" if finding.complete else ", days missing"
     return f"{each.rule.kind}{per}, {each.period.name}{against}, {_BASIS[finding.basis]}{missing}"
+
+
+def _why_nothing(each: RuleReadings) -> str:
+    if each.rule.calendar.kind == "window":
+        return "Watched by the daemon from minute to minute; what is above its limit is listed under Firing."
+    return "It says nothing yet: it has no complete data for its days."
 
 
 def is_failing(channel: ChannelState) -> bool:

@@ -106,8 +106,14 @@ def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> 
     report = UsageReport(
         api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
     )
-    account = AdminAccount(api)
-    return UsageReader(report, account, known.organisation, lambda: judge.billed_through, lambda: api.last_skew)
+    return UsageReader(
+        report,
+        AdminAccount(api),
+        known.organisation,
+        lambda: judge.billed_through,
+        lambda: bool((judge.rates or rates).learned),
+        lambda: api.last_skew,
+    )
 
 
 def _api(settings: Settings) -> Api:

@@ -13,7 +13,7 @@ from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
 
 # Written in DESIGN and not built yet. They are refused, never silently without effect.
-LATER_RULE_TYPES = ("rate", "forecast", "first_seen")
+LATER_RULE_TYPES = ("forecast", "first_seen")
 LATER_CHANNEL_KEYS = ("fallback", "after", "secret")
 
 RULE_CLASSES: dict[str, type[Rule]] = {
@@ -57,7 +57,8 @@ def _rule_types(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def about_type(word: str) -> str:
     """Why there is no rule type of that name."""
-    known = f"the types are {' and '.join(RULE_CLASSES)}"
+    *others, last = RULE_CLASSES
+    known = f"the types are {', '.join(others)} and {last}"
     if word in LATER_RULE_TYPES:
         return f'the type "{word}" is not in this version of budgetd; {known}'
     return f'"{word[:40]}" is not a type of rule; {known}'

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 from pydantic import Field
 
-from budgetd.model import Finding, Incident, RuleState, Scope, State
+from budgetd.model import Basis, CostDay, Finding, Incident, RuleState, Scope, State
 from budgetd.period import Period
 from budgetd.rules.base import Rule
 from budgetd.rules.cap import Cap
+from budgetd.rules.rate import Rate
 from budgetd.rules.spike import Spike
+from budgetd.scope import Naming
 from budgetd.spend import Spend
 
 # What a first run asks for: enough for every baseline that people usually write.
 LEAST_HISTORY = 90
 
-AnyRule = Annotated[Cap | Spike, Field(discriminator="type")]
+AnyRule = Annotated[Cap | Spike | Rate, Field(discriminator="type")]
 
-__all__ = ["AnyRule", "Rule", "current_period", "evaluate", "history_needed"]
+__all__ = ["AnyRule", "Indexes", "Rule", "evaluate", "history_needed"]
 
 
-def current_period(rule: Rule, spend: Spend) -> Period | None:
-    """The rule's period that holds the newest known day; None when nothing is known."""
-    latest = spend.latest()
-    return rule.calendar.holding(latest) if latest is not None else None
+class Indexes:
+    """Spend as rules see it: `every` day that is known, and for rules with `basis: billed` only days with a bill."""
+
+    def __init__(self, rules: Iterable[Rule], naming: Naming) -> None:
+        rules = tuple(rules)
+        self.every = Spend({rule.view() for rule in rules}, naming)
+        self.billed = Spend({rule.view() for rule in rules if rule.basis == "billed"}, naming)
+
+    def of(self, rule: Rule) -> Spend:
+        """The one that the rule looks into."""
+        return self.billed if rule.basis == "billed" else self.every
+
+    def replace(self, day: CostDay) -> bool:
+        """Take a day's cost lines in place of what was known of it. Whether that changes anything."""
+        if day.basis is Basis.BILLED and day.complete:
+            self.billed.replace(day)
+        return self.every.replace(day)
+
+    def reach(self, through: datetime) -> None:
+        """The data goes up to there; a source that forgets what it had served takes nothing back."""
+        self.every.through = max(through, self.every.through or through)
+        self.billed.through = self.every.billed_through()
 
 
 def evaluate(
     rules: Iterable[Rule],
-    spend: Spend,
+    indexes: Indexes,
     states: Mapping[str, RuleState],
     incidents: Iterable[Incident],
     changed: Collection[date],
@@ -47,7 +67,7 @@ def evaluate(
             unresolved.setdefault(incident.rule, []).append(incident)
     findings: list[Finding] = []
     for rule in rules:
-        open_ones = unresolved.get(rule.id, ())
+        spend, open_ones = indexes.of(rule), unresolved.get(rule.id, ())
         for period in _periods(rule, spend, states.get(rule.id), open_ones, changed):
             findings.extend(rule.findings(spend, period, _watched(rule, period, open_ones)))
     return findings
@@ -56,7 +76,7 @@ def evaluate(
 def _periods(
     rule: Rule, spend: Spend, state: RuleState | None, open_ones: Sequence[Incident], changed: Collection[date]
 ) -> list[Period]:
-    current = current_period(rule, spend)
+    current = rule.current(spend)
     if current is None:
         return []
     if rule.calendar.rolling or state is None:

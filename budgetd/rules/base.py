@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -32,6 +32,13 @@ def _rule_id(value: Any) -> str:
 def _severities(value: Any) -> Any:
     """One word becomes the severity of every step; a mapping is read step by step."""
     return {EVERY_STEP: value} if isinstance(value, str) else value
+
+
+def _basis(value: Any) -> Any:
+    choices = ("any", "billed")
+    if value not in choices:
+        raise mistake(f"expected any or billed, not {str(value)[:40]!r}", word=str(value), choices=choices)
+    return value
 
 
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,6 +116,9 @@ class Rule(BaseModel, ABC):
     )
     severity: SeverityBySteps | None = None
     notify: Words | None = Field(default=None, description="channels on top of the routes")
+    basis: Annotated[Literal["any", "billed"], BeforeValidator(_basis)] = Field(
+        default="any", description="billed: only days whose bill is there count; any: estimates of the others, too"
+    )
 
     def view(self) -> View:
         """What the rule looks at; equal for all rules that look at the same."""
@@ -143,16 +153,26 @@ class Rule(BaseModel, ABC):
     @cached_property
     def shape(self) -> str:
         """What the rule looks at and over which periods, as one text."""
-        return str((self.kind, self.view(), self.calendar))
+        looked_at = (self.kind, self.view(), self.calendar)
+        return str(looked_at if self.basis == "any" else (*looked_at, self.basis))
 
     @property
     @abstractmethod
     def stakes(self) -> str:
         """The figures that decide when the rule speaks, as one text; other edits leave it as it is."""
 
+    def current(self, spend: Spend) -> Period | None:
+        """The rule's period that holds the newest data; None when nothing is known."""
+        latest = spend.latest()
+        return self.calendar.holding(latest) if latest is not None else None
+
     def owns(self, scope: Scope, period: Period) -> bool:
         """Whether the rule, as it is now, could have an incident in that scope and period."""
-        return tuple(dimension for dimension, _ in scope) == (self.for_each or ()) and self.calendar.owns(period)
+        return self.splits(scope) and self.calendar.owns(period)
+
+    def splits(self, scope: Scope) -> bool:
+        """Whether the scope is a value of the dimensions that the rule, as it is now, is split by."""
+        return tuple(dimension for dimension, _ in scope) == (self.for_each or ())
 
     @abstractmethod
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:

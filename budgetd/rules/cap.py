@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from decimal import Decimal
-from functools import cached_property
-from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field
-
-from budgetd.fields import Money, Per, Share, mistake
+from budgetd.fields import Per
 from budgetd.model import Finding, Scope
-from budgetd.money import ZERO, add, canonical, subtract, times, whole_times
+from budgetd.money import ZERO
 from budgetd.period import Calendar, Period
-from budgetd.rules.base import Rule
-from budgetd.scope import matches
+from budgetd.rules.limits import Limited, Steps
 from budgetd.spend import Spend
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Shares of a limit that are announced, lowest first; `every` repeats beyond the last one."""
-
-    shares: tuple[Decimal, ...]
-    every: Decimal | None = None
-
-    def reached(self, amount: Decimal, limit: Decimal) -> tuple[Decimal, ...]:
-        """The steps at or below the amount; of those beyond the last share only the highest."""
-        found = tuple(share for share in self.shares if amount >= times(limit, share))
-        if self.every is None or len(found) < len(self.shares):
-            return found
-        last = self.shares[-1]
-        beyond = whole_times(subtract(amount, times(limit, last)), times(limit, self.every))
-        return (*found, add(last, times(beyond, self.every))) if beyond >= 1 else found
-
 
 DEFAULT_STEPS = Steps(tuple(Decimal(share) for share in ("0.8", "1", "1.2", "1.5", "2")), every=Decimal("0.5"))
 
 
-def _rising(value: tuple[Decimal, ...] | None) -> tuple[Decimal, ...] | None:
-    if value is not None and any(later <= earlier for earlier, later in pairwise(value)):
-        raise mistake("steps must rise: [50%, 80%, 100%]")
-    return value
-
-
-class Cap(Rule):
+class Cap(Limited):
     """Spend in a period reaches shares of an absolute limit."""
 
-    type: Literal["cap"]
-    limit: Money
-    limits: Mapping[str, Money] = Field(
-        default_factory=dict,
-        description="where a value's own limit differs; names, ids or globs of the for_each dimension",
-    )
-    per: Per
-    steps: Annotated[tuple[Share, ...], AfterValidator(_rising), Field(min_length=1)] | None = None
+    usual_steps: ClassVar[Steps] = DEFAULT_STEPS
 
-    def model_post_init(self, context: Any, /) -> None:
-        if self.limits and not self.for_each:
-            raise mistake(
-                "limits needs for_each: without it there is only one value, and limit is its limit", at="limits"
-            )
+    type: Literal["cap"]
+    per: Per
 
     @property
     def kind(self) -> str:
@@ -76,26 +36,11 @@ class Cap(Rule):
     def history(self) -> int:
         return self.per.longest
 
-    @cached_property
-    def stakes(self) -> str:
-        own = sorted((name, canonical(limit)) for name, limit in self.limits.items())
-        return str((canonical(self.limit), own, [canonical(share) for share in self.steps or ()]))
-
-    @property
-    def ladder(self) -> Steps:
-        """The steps of the rule: its own, or the default ones that go on for ever."""
-        return Steps(self.steps) if self.steps is not None else DEFAULT_STEPS
-
-    @cached_property
-    def _lowest(self) -> Decimal:
-        """Dollars below which no step of any scope is reached."""
-        return times(min((self.limit, *self.limits.values())), self.ladder.shares[0])
-
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
         """Walks the scopes from the largest amount down and stops below the lowest step of the lowest limit."""
         amounts: dict[Scope, Decimal] = {}
         for amount, scope in spend.ranking(self.view(), period):
-            if amount < self._lowest:
+            if amount < self.lowest:
                 break
             amounts[scope] = amount
         if watched:
@@ -118,12 +63,3 @@ class Cap(Rule):
                     complete=complete,
                     basis=basis,
                 )
-
-    def limit_of(self, scope: Scope, spend: Spend) -> Decimal:
-        """The scope's limit in dollars: the first entry of `limits` that names it, exact names before globs."""
-        if not self.limits:
-            return self.limit
-        texts = [text for dimension, value in scope for text in spend.naming.called(dimension, value)]
-        exact = (self.limits[text] for text in texts if text in self.limits)
-        globs = (limit for glob, limit in self.limits.items() if any(matches(glob, text) for text in texts))
-        return next(exact, None) or next(globs, self.limit)
