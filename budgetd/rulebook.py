@@ -76,6 +76,15 @@ class Rulebook:
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the warnings need to know of the installation."""
+
+    workspaces: Collection[str] | None
+    betas: Collection[str]
+    money_from: str
+
+
 class RulebookError(Exception):
     """The file cannot be used. `mistakes` are all that were found, in the order of the file."""
 
@@ -91,6 +100,7 @@ def load(
     explain: Explain | None = None,
     workspaces: Collection[str] | None = None,
     betas: Collection[str] = (),
+    money_from: str = "auto",
 ) -> Rulebook:
     """The rulebook in a file. Raises RulebookError with every mistake; see `parse` for the arguments."""
     try:
@@ -100,7 +110,15 @@ def load(
     if len(content) != status.st_size:
         raise RulebookError([Mistake(str(path), "was written to while it was read; try again")])
     text = _decoded(content, path.name)
-    return parse(text, path.name, environment=environment, explain=explain, workspaces=workspaces, betas=betas)
+    return parse(
+        text,
+        path.name,
+        environment=environment,
+        explain=explain,
+        workspaces=workspaces,
+        betas=betas,
+        money_from=money_from,
+    )
 
 
 def parse(
@@ -111,16 +129,18 @@ def parse(
     explain: Explain | None = None,
     workspaces: Collection[str] | None = None,
     betas: Collection[str] = (),
+    money_from: str = "auto",
     parser: Parser = PARSERS[0],
 ) -> Rulebook:
     """The rulebook that the text says. `name` is what mistakes call the file.
 
     `environment` is what `${NAME}` in `channels:` is looked up in; `explain` says why a URL cannot be used (or None).
-    `workspaces`: the names and ids that are known; `betas`: those of the API that are switched on. Both only warn.
+    `workspaces`: the names and ids that are known; `betas`: those of the API that are switched on; `money_from`: what
+    BUDGETD_SOURCE says. These only warn.
     Raises RulebookError.
     """
     with _without_collector():
-        return _parse(text, name, environment, explain, workspaces, betas, parser)
+        return _parse(text, name, environment, explain, _Known(workspaces, betas, money_from), parser)
 
 
 def _parse(
@@ -128,8 +148,7 @@ def _parse(
     name: str,
     environment: Mapping[str, str],
     explain: Explain | None,
-    workspaces: Collection[str] | None,
-    betas: Collection[str],
+    known: _Known,
     parser: Parser,
 ) -> Rulebook:
     source = Source(name, text)
@@ -145,7 +164,9 @@ def _parse(
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
         raise RulebookError(_in_order(placed, source))
-    warnings = _in_order(_placed(oddities.warnings(book, workspaces, betas), document), source)
+    warnings = _in_order(
+        _placed(oddities.warnings(book, known.workspaces, known.betas, known.money_from), document), source
+    )
     return _rulebook(file, channels, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), tuple(warnings))
 
 

@@ -139,9 +139,9 @@ def _database(value: Any) -> Any:
 
 
 def _source(value: Any) -> str:
-    choices = ("cost_report", "auto")
+    choices = ("auto", "cost_report", "analytics")
     if value not in choices:
-        raise mistake(f"expected {' or '.join(choices)}", word=value, choices=choices)
+        raise mistake("expected auto, cost_report or analytics", word=value, choices=choices)
     return str(value)
 
 
@@ -175,8 +175,10 @@ class Settings(BaseSettings):
     database: Annotated[Path, BeforeValidator(_database)] = Field(
         description="default: $STATE_DIRECTORY/budgetd.db, else the user's state folder"
     )
-    source: Annotated[Literal["cost_report", "auto"], BeforeValidator(_source)] = Field(
-        default="cost_report", description="auto: also estimate the days that have no bill yet from token usage"
+    source: Annotated[Literal["auto", "cost_report", "analytics"], BeforeValidator(_source)] = Field(
+        default="auto",
+        description="auto: the bill, and for days without one the analytics where they answer and token usage; "
+        "cost_report, analytics: that one alone",
     )
     poll_every: Annotated[timedelta, BeforeValidator(_duration)] | None = Field(
         default=None, description="90s, 1m, 1h; default: hourly, and sooner while yesterday is due"

@@ -315,6 +315,7 @@ class Stage:
             "BUDGETD_DATABASE": str(home / "budgetd.db"),
             "BUDGETD_LOG": "logfmt",
             "BUDGETD_RULES": str(home / "rules.yaml"),
+            "BUDGETD_SOURCE": "cost_report",
             "HOOK_PORT": str(self.receiver.port),
             "HOOK_POINT": point,
         }

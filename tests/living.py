@@ -270,6 +270,8 @@ class Place:
             "BUDGETD_API_URL": self.api_url,
             "BUDGETD_DATABASE": str(self.database),
             "BUDGETD_RULES": str(self.rules),
+            # What most of these tests write is a bill alone.
+            "BUDGETD_SOURCE": "cost_report",
             **self.more,
         }
 

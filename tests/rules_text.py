@@ -25,6 +25,7 @@ def read(
     workspaces: Collection[str] | None = None,
     betas: Collection[str] = (),
     explain: Explain | None = None,
+    money_from: str = "auto",
 ) -> Rulebook:
     """The rulebook of a text that may be indented like the test around it."""
     return parse(
@@ -34,6 +35,7 @@ def read(
         workspaces=workspaces,
         betas=betas,
         explain=explain,
+        money_from=money_from,
     )
 
 
@@ -50,6 +52,9 @@ def rule(text: str) -> str:
     return HEAD + "rules:\n  - " + textwrap.indent(textwrap.dedent(text), "    ").strip() + "\n"
 
 
-def warned(text: str, workspaces: Collection[str] | None = None, betas: Collection[str] = ()) -> list[str]:
+def warned(
+    text: str, workspaces: Collection[str] | None = None, betas: Collection[str] = (), money_from: str = "auto"
+) -> list[str]:
     """The warnings about a text that can be used."""
-    return [str(warning) for warning in read(text, workspaces=workspaces, betas=betas).warnings]
+    book = read(text, workspaces=workspaces, betas=betas, money_from=money_from)
+    return [str(warning) for warning in book.warnings]

@@ -282,6 +282,21 @@ def test_fault_95_the_same_rule_under_two_ids_is_a_warning() -> None:
     assert "rules.yaml:6:5: warning: this rule says the same as the one on line 5" in warned(text)[0]
 
 
+def test_a_rate_without_same_day_spend_is_a_warning() -> None:
+    text = rule("id: a\ntype: rate\nlimit: 150\nper: hour")
+    assert "it never speaks" in warned(text, money_from="cost_report")[0]
+    assert warned(text, money_from="auto") == warned(text, money_from="analytics") == []
+
+
+@pytest.mark.parametrize("dimension", ["speed", "description"])
+def test_a_dimension_that_the_analytics_lack_is_a_warning(dimension: str) -> None:
+    text = rule(f"id: a\ntype: cap\nlimit: 1\nper: day\nfor_each: [{dimension}]\nmatch: {{{dimension}: x}}")
+    told = warned(text, betas=("fast-mode-2026-02-01",), money_from="analytics")
+    assert len(told) == 2
+    assert all("BUDGETD_SOURCE=analytics" in each for each in told)
+    assert warned(text, betas=("fast-mode-2026-02-01",)) == []
+
+
 def test_a_limit_of_a_group_that_does_not_exist_is_a_warning() -> None:
     text = rule("id: a\ntype: cap\nlimit: 1\nper: day\nfor_each: group\nlimits: {reserch: 2}")
 

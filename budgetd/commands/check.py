@@ -75,6 +75,7 @@ def _rules(path: Path, settings: Settings | None) -> tuple[Rulebook | None, list
             explain=explain_url,
             workspaces=_workspaces(settings),
             betas=settings.api_betas if settings is not None else (),
+            money_from=settings.source if settings is not None else "auto",
         )
     except rulebook.RulebookError as error:
         return None, [str(error)]

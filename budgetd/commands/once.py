@@ -18,16 +18,15 @@ from budgetd.caretaker import Caretaker
 from budgetd.commands import wiring
 from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
-from budgetd.evaluation import Evaluator, Judge, Observation
+from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import render_safely
 from budgetd.model import Changes
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
-from budgetd.store import StateReader, Store, StoreError
-from budgetd.stores.reading import open_read_only
-from budgetd.stores.sqlite import open_store
+from budgetd.store import Store, StoreError
+from budgetd.stores.sqlite import open_rehearsal, open_store
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -68,10 +67,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
         caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
-        # The reader does not give the same days twice: only what is done with them can be done again.
-        seen = []
-        for reader in readers:
-            seen.append(_read(reader, evaluator, caretaker, now, steady))
+        seen = [_read(reader, evaluator, caretaker, now, steady) for reader in readers]
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
@@ -83,6 +79,7 @@ def _read(
 ) -> tuple[Observation, Changes]:
     """Read the source until it has a report, or fails; keep what it brings."""
     while True:
+        # The reader does not give the same days twice: only what is done with them can be done again.
         observation = observe(reader, now, evaluator.wanted_since(now))
         changes = caretaker.doing(partial(evaluator.take, observation, now), now, steady)
         if not observation.is_only_the_start:
@@ -101,11 +98,7 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
 
 
 def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
-    errors = [observation.error for observation, _ in seen if observation.error is not None]
-    for observation, _ in seen:
-        _remark(observation)
-    for error in errors:
-        wiring.complain(error)
+    code = _complain(seen)
     reached = [changes.through for _, changes in seen if changes.through is not None]
     if reached:
         said = sum(len(changes.notices) for _, changes in seen)
@@ -115,29 +108,34 @@ def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waitin
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
         )
-    return wiring.EXIT_FAILED if errors or waiting else wiring.EXIT_DONE
+    return wiring.EXIT_FAILED if waiting else code
 
 
 def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
-    with _state(settings.database, now) as state:
-        judge = Judge(state, rulebook)
-        with wiring.connected(settings, state.recall(), judge) as (bill, *estimates):
-            observation = observe(bill, now, judge.wanted_since(now))
-        if estimates:
-            wiring.complain("a dry run reads the bill only; same-day estimates come with a real one")
-        if observation.error is not None:
-            wiring.complain(observation.error)
-            return wiring.EXIT_FAILED
-        _show(judge.judge(observation, now), observation, now)
-    return wiring.EXIT_DONE
-
-
-def _show(changes: Changes, observation: Observation, now: datetime) -> None:
-    for delivery in changes.deliveries:
+    """The same on a state whose changes stay in memory; messages are shown instead of sent."""
+    with _rehearsal(settings.database, now) as state:
+        evaluator = Evaluator(state, rulebook)
+        caretaker, steady = Caretaker(state, evaluator), clock.monotonic()
+        with wiring.connected(settings, state.recall(), evaluator) as readers:
+            seen = [_read(reader, evaluator, caretaker, now, steady) for reader in readers]
+    deliveries = [delivery for _, changes in seen for delivery in changes.deliveries]
+    for delivery in deliveries:
         message = render_safely(delivery, now)
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
-    _remark(observation)
-    print(f"{_count(len(changes.deliveries), 'message')} would be sent. Nothing was kept or sent.")
+    code = _complain(seen)
+    if any(observation.report is not None for observation, _ in seen):
+        print(f"{_count(len(deliveries), 'message')} would be sent. Nothing was kept or sent.")
+    return code
+
+
+def _complain(seen: Sequence[tuple[Observation, Changes]]) -> int:
+    """Say what was odd, and what could not be read."""
+    errors = [observation.error for observation, _ in seen if observation.error is not None]
+    for observation, _ in seen:
+        _remark(observation)
+    for error in errors:
+        wiring.complain(error)
+    return wiring.EXIT_FAILED if errors else wiring.EXIT_DONE
 
 
 def _remark(observation: Observation) -> None:
@@ -147,10 +145,10 @@ def _remark(observation: Observation) -> None:
 
 
 @contextlib.contextmanager
-def _state(database: Path, now: datetime) -> Iterator[StateReader]:
+def _rehearsal(database: Path, now: datetime) -> Iterator[Store]:
     """The state as it is, beside a daemon that may be using it; an empty one where there is none yet."""
     if database.exists():
-        with contextlib.closing(open_read_only(database)) as kept:
+        with contextlib.closing(open_rehearsal(database)) as kept:
             yield kept
     else:
         with tempfile.TemporaryDirectory() as folder, contextlib.closing(open_store(Path(folder) / "s.db", now)) as new:

@@ -13,12 +13,21 @@ from budgetd.rulefile.faults import Fault, Way
 SPEED_BETA = "fast-mode-2026-02-01"
 
 
-def warnings(book: Book, workspaces: Collection[str] | None, betas: Collection[str]) -> Iterator[Fault]:
-    """Everything that is odd. `workspaces`: the names and ids that are known, None when nobody knows any."""
+def warnings(
+    book: Book, workspaces: Collection[str] | None, betas: Collection[str], money_from: str
+) -> Iterator[Fault]:
+    """Everything that is odd. `workspaces`: the names and ids that are known, None when nobody knows any.
+
+    `money_from` is what BUDGETD_SOURCE says.
+    """
     if workspaces:
         yield from _unknown_workspaces(book, frozenset((*workspaces, DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_NAME)))
-    if SPEED_BETA not in betas:
+    if money_from == "analytics":
+        yield from _not_in_the_analytics(book)
+    elif SPEED_BETA not in betas:
         yield from _speed_without_beta(book)
+    if money_from == "cost_report":
+        yield from _rate_without_same_day_spend(book)
     yield from _limits_of_nothing(book)
     yield from _same_rule_twice(book)
     yield from _for_everybody(book)
@@ -46,13 +55,31 @@ def _workspaces_named(book: Book) -> Iterator[Written]:
 
 def _speed_without_beta(book: Book) -> Iterator[Fault]:
     message = f"`speed` is only in the report with BUDGETD_API_BETAS={SPEED_BETA}; without it this matches nothing"
+    yield from _wherever(book, "speed", message)
+
+
+def _not_in_the_analytics(book: Book) -> Iterator[Fault]:
+    for dimension in ("description", "speed"):
+        message = f"`{dimension}` is not in what BUDGETD_SOURCE=analytics reads: this matches nothing"
+        yield from _wherever(book, dimension, message)
+
+
+def _wherever(book: Book, dimension: str, message: str) -> Iterator[Fault]:
+    """The warning at each place that names the dimension."""
     for way, part in (*book.rules, *book.routes):
         for key in ("match", "except"):
-            if "speed" in mapping(part.get(key)):
-                yield Fault((*way, key, "speed"), message, True, warning=True)
+            if dimension in mapping(part.get(key)):
+                yield Fault((*way, key, dimension), message, True, warning=True)
         for written in words(way, part, "for_each"):
-            if written.word == "speed":
+            if written.word == dimension:
                 yield Fault(written.way, message, warning=True)
+
+
+def _rate_without_same_day_spend(book: Book) -> Iterator[Fault]:
+    message = "a rate is of the last minutes, and BUDGETD_SOURCE=cost_report has only closed days: it never speaks"
+    for way, rule in book.rules:
+        if rule.get("type") == "rate":
+            yield Fault((*way, "type"), message, warning=True)
 
 
 def _limits_of_nothing(book: Book) -> Iterator[Fault]:

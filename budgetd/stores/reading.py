@@ -231,7 +231,12 @@ class SqliteReader:
 
 def open_read_only(path: Path) -> SqliteReader:
     """The state for people to read, beside the running daemon or without it; nothing is written. Raises StoreError."""
-    return SqliteReader(_of_this_version(_open_reading(path)))
+    return SqliteReader(open_for_reading(path))
+
+
+def open_for_reading(path: Path) -> Database:
+    """The file, beside the running daemon or without it, in a version that can be read. Raises StoreError."""
+    return _of_this_version(_open_reading(path))
 
 
 def open_unwritable(path: Path) -> Database:

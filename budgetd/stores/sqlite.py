@@ -17,7 +17,7 @@ from budgetd.stores.database import Database, open_database
 from budgetd.stores.files import back_up, backed_up, make_folder, open_or_recover
 from budgetd.stores.lock import Lock, plain_errors
 from budgetd.stores.migrations import MIGRATIONS, migrate, version
-from budgetd.stores.reading import HOME, SqliteReader, open_unwritable
+from budgetd.stores.reading import HOME, SqliteReader, open_for_reading, open_unwritable
 from budgetd.stores.records import instant, instant_text
 from budgetd.stores.refuge import DisplacedError, Refuge
 
@@ -30,16 +30,17 @@ PAGES_FREED = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The file, and the lock that keeps other daemons out of it."""
+    """The file, and the lock that keeps other daemons out of it (None: it is only read, beside whoever has it)."""
 
     database: Database
-    lock: Lock
+    lock: Lock | None
     writable: bool
 
     def close(self) -> None:
         """Let go of both."""
         self.database.close()
-        self.lock.release()
+        if self.lock is not None:
+            self.lock.release()
 
 
 class SqliteStore(SqliteReader):
@@ -228,6 +229,16 @@ def open_store(path: Path, now: datetime, *, kind: type[Database] = Database) ->
             store = SqliteStore(_open_unwritable(path), kind)
             store.take_refuge(str(error))
             return store
+
+
+def open_rehearsal(path: Path) -> SqliteStore:
+    """The state at `path` as it is, also beside a running daemon; whatever is written to it stays in memory.
+
+    Raises StoreError.
+    """
+    store = SqliteStore(Home(open_for_reading(path), None, writable=False), Database)
+    store.take_refuge("nothing of a rehearsal is kept")
+    return store
 
 
 def _open_store(path: Path, now: datetime, kind: type[Database]) -> SqliteStore:
