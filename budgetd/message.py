@@ -219,7 +219,7 @@ def _data_line(facts: Facts) -> str:
         return ""
     missing = "" if facts.complete else " Some days are missing, so the true figure may be higher."
     through = f"Data through {wording.instant(facts.data_through)}, {wording.basis(facts)}."
-    return f"{through} {wording.NOT_INCLUDED}.{missing}"
+    return f"{through} {wording.not_included([facts.basis])}.{missing}"
 
 
 # --- several notices ---------------------------------------------------------------------------
@@ -250,7 +250,8 @@ def _batch(notices: Sequence[Notice], now: datetime) -> list[_Block]:
     if left_out:
         listed.append(f"and {left_out:,} more; budgetd alerts lists them all.")
     through = [notice.facts.data_through for notice in notices if notice.facts.data_through]
-    data = f"Data through {wording.instant(min(through))}. {wording.NOT_INCLUDED}." if through else ""
+    lacking = wording.not_included([notice.facts.basis for notice in notices])
+    data = f"Data through {wording.instant(min(through))}. {lacking}." if through else ""
     same = wording.why(notices[0]) if len({notice.reason for notice in notices}) == 1 else ""
     general = same if notices[0].reason is not Reason.STEP_REACHED else ""
     blocks = [

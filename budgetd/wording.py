@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -16,7 +17,8 @@ TITLE_LIMIT = 200
 NAME_LIMIT = 60
 LATE_AFTER = timedelta(minutes=30)
 SAME_DAY_SOURCE = "usage_report"
-NOT_INCLUDED = "Priority Tier, credits and taxes are not included"
+_NOT_BILLED = "Priority Tier, credits and taxes are not included"
+_NOT_ESTIMATED = "code execution and sessions come with the bill"
 
 _OPENING = {
     Reason.BASELINE: "From before budgetd watched: ",
@@ -254,6 +256,11 @@ def percent(step: Decimal) -> str:
 def basis(facts: Facts) -> str:
     """Whether the figures are billed or estimated, in words."""
     return "billed and estimated" if facts.basis is Basis.MIXED else facts.basis.value
+
+
+def not_included(bases: Collection[Basis]) -> str:
+    """What the figures lack, by what they are made of."""
+    return _NOT_BILLED if set(bases) == {Basis.BILLED} else f"{_NOT_BILLED}, {_NOT_ESTIMATED}"
 
 
 def instant(when: datetime) -> str:

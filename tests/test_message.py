@@ -291,7 +291,9 @@ def test_blindness_shows_no_budget() -> None:
 )
 def test_each_figure_says_what_it_rests_on(basis: Basis, words: str) -> None:
     for face in (Face.RICH, Face.PLAIN):
-        assert f"Data through 18 Nov 2026 14:00 UTC{words}" in read(notice(replace(FACTS, basis=basis)), face=face).body
+        body = read(notice(replace(FACTS, basis=basis)), face=face).body
+        assert f"Data through 18 Nov 2026 14:00 UTC{words}" in body
+        assert ("code execution and sessions come with the bill" in body) == (basis is not Basis.BILLED)
 
 
 @pytest.mark.parametrize(
