@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from budgetd import money
 from budgetd.http import BodyTooLargeError
 from budgetd.model import DEFAULT_WORKSPACE, Basis, CostDay, Failure, Report, SourceError
 from budgetd.sources.analytics import PATH, Analytics
@@ -112,6 +113,8 @@ def test_the_hours_begin_on_the_first_day_without_a_bill_a_week_ago_at_most(
     api = Ledger(each_hour)
     report = source(api, billed=billed).read(NOW, None)
     assert api.asked[1]["starting_at"] == [f"{first}T00:00:00Z"]
+    # Just after midnight today may be nothing that the data reaches.
+    assert api.asked[0]["starting_at"] == [f"{min(first, '2026-11-17')}T00:00:00Z"]
     assert str(report.slices[0].start.date()) == str(report.start) == first
 
 
@@ -454,6 +457,12 @@ def test_the_one_workspace_that_no_list_has_is_the_default_one() -> None:
     assert listed.asked == [{DEFAULT_ID, "wrkspc_a"}]
 
 
+def test_the_default_workspace_may_have_been_in_use_long_ago_only() -> None:
+    api = Ledger(lambda moment: in_default(moment) if moment.day == 3 else {"wrkspc_a": 1})
+    report = Analytics(api, lambda: None, unlisted=Listed("wrkspc_a"), history=True).read(NOW, None)
+    assert {about.workspace for about in report.days[2].lines} == {DEFAULT_WORKSPACE, "wrkspc_a"}
+
+
 def test_where_every_workspace_is_listed_no_row_is_about_the_default_one() -> None:
     report = Analytics(Ledger(each_hour), lambda: None, unlisted=Listed("wrkspc_a", "wrkspc_b"), history=False).read(
         NOW, None
@@ -569,6 +578,7 @@ def test_older_days_are_read_in_ranges_of_a_month(since: date, first: str) -> No
     start = date.fromisoformat(first)
     assert [day.day for day in report.days] == [start + DAY * number for number in range((TODAY - start).days + 1)]
     assert report.start == start
+    assert {money.total(day.lines.values()) for day in report.days if day.complete} == {Decimal("50.76")}
     for query in api.asked:
         begin, end = (datetime.fromisoformat(query[name][0]) for name in ("starting_at", "ending_at"))
         assert end - begin <= timedelta(days=31)
