@@ -89,6 +89,47 @@ def test_an_api_that_does_not_know_include_default_is_asked_without_it_from_then
     assert ["include_default" in query for query in shelf.asked] == [True, False, False]
 
 
+def test_the_default_workspaces_real_id_is_remembered() -> None:
+    both, plain = listing(entry("w0", "Main"), entry("w1")), listing(entry("w1"))
+    account = AdminAccount(Shelf(both, plain, listing(entry("w1"), entry("w8"), entry("w9")), plain))
+    assert account.default_workspace is None
+    account.workspaces()
+    assert account.default_workspace == "w0"
+    account.workspaces()  # nobody can tell which of two it is, but it was known before
+    assert account.default_workspace == "w0"
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        [listing(entry("w1", "Default"))],
+        [listing(entry("w0"), entry("w1")), listing()],
+        [BAD_REQUEST, listing(entry("w1"))],
+    ],
+)
+def test_the_default_workspaces_real_id_is_never_guessed(bodies: Sequence[object]) -> None:
+    account = AdminAccount(Shelf(*bodies))
+    account.workspaces()
+    assert account.default_workspace is None
+
+
+def test_a_failed_list_leaves_what_is_known_of_the_default_workspace() -> None:
+    down = SourceError(Failure.UNAVAILABLE, "HTTP 503", status=503)
+    account = AdminAccount(Shelf(listing(entry("w0"), entry("w1")), listing(entry("w1")), down))
+    account.workspaces()
+    with pytest.raises(SourceError, match="503"):
+        account.workspaces()
+    assert account.default_workspace == "w0"
+
+
+def test_ids_that_the_whole_list_lacks_are_told() -> None:
+    pages = [listing(entry("w1"), last="w1"), listing(entry("w2", archived_at="2026-01-02T03:04:05Z"))]
+    shelf = Shelf(*pages)
+    assert AdminAccount(shelf).unlisted({"w0", "w1", "w2"}) == {"w0"}
+    assert all(query["include_archived"] == ["true"] and "include_default" not in query for query in shelf.asked)
+    assert AdminAccount(Shelf(*pages)).unlisted(["w1"]) == frozenset()
+
+
 def test_other_refusals_are_not_mistaken_for_that() -> None:
     shelf = Shelf(SourceError(Failure.REFUSED, "HTTP 401", status=401))
     with pytest.raises(SourceError, match="401"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 from budgetd import clock
@@ -31,6 +31,12 @@ class AdminAccount:
         self._fetch_seconds = fetch_seconds
         self._monotonic = monotonic
         self._knows_default = True
+        self._default: str | None = None
+
+    @property
+    def default_workspace(self) -> str | None:
+        """The real id of the default workspace as `workspaces()` last found it; None while that is not known."""
+        return self._default
 
     def organisation(self) -> Organisation:
         """The organisation of the key. Raises SourceError."""
@@ -52,8 +58,18 @@ class AdminAccount:
         extended = self._with_default(deadline)  # first: what is created between the two is only in the second
         plain = self._list((), deadline)
         extra = [workspace for workspace in extended.values() if workspace.id not in plain]
-        default = [_as_default(extra[0])] if len(extra) == 1 else extra
-        return (*default, *plain.values())
+        if len(extra) != 1:
+            return (*extra, *plain.values())
+        self._default = extra[0].id
+        return (_as_default(extra[0]), *plain.values())
+
+    def unlisted(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of the ids that the plain list, read after they were seen, has not. Raises SourceError.
+
+        That list has every workspace but the default one: a single id that it lacks is the default workspace's, also
+        where the API knows no `include_default`. Of several nobody can tell.
+        """
+        return frozenset(ids) - self._list((), self._deadline()).keys()
 
     def _deadline(self) -> float:
         return self._monotonic() + self._fetch_seconds

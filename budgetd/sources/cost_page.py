@@ -8,10 +8,9 @@ cut out of the page beforehand (`cost_page_again`): a poll mostly brings new amo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from operator import attrgetter, itemgetter
 from typing import Literal
@@ -21,8 +20,19 @@ from msgspec import UNSET, UnsetType
 
 from budgetd import money
 from budgetd.model import DEFAULT_WORKSPACE, Dimensions
-from budgetd.period import DAY, midnight
+from budgetd.period import DAY
 from budgetd.sources.cost_page_again import Repeats
+from budgetd.sources.page_text import (
+    DOCUMENTED,
+    bounds,
+    bounds_of,
+    cursor,
+    cursor_of,
+    odd_fields,
+    odd_value,
+    quotes,
+    refuse_error,
+)
 from budgetd.sources.strict_json import JsonError, Node, excerpt, loads
 
 # The report's names for the dimensions, in the order of `Dimensions`.
@@ -37,25 +47,8 @@ FIELDS = (
     "inference_geo",
     "speed",
 )
-# What the reference lists. Other values are taken as they are, and remarked on.
-_DOCUMENTED: dict[str, frozenset[str]] = {
-    "cost_type": frozenset({"tokens", "web_search", "code_execution", "session_usage"}),
-    "token_type": frozenset(
-        {
-            "uncached_input_tokens",
-            "output_tokens",
-            "cache_read_input_tokens",
-            "cache_creation.ephemeral_1h_input_tokens",
-            "cache_creation.ephemeral_5m_input_tokens",
-        }
-    ),
-    "service_tier": frozenset({"standard", "batch"}),
-    "context_window": frozenset({"0-200k", "200k-1M"}),
-    "inference_geo": frozenset({"global", "us", "not_available"}),
-    "speed": frozenset({"standard", "fast"}),
-}
+_SUBJECT = "the report has"
 _ROW_FIELDS = frozenset({"amount", "currency", *FIELDS})
-_INSTANT = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 
 _Text = str | UnsetType
 _Value = str | None | UnsetType
@@ -98,17 +91,15 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
         # The report is grouped by workspace: a row without one is the default workspace's.
         values[0] = values[0] or DEFAULT_WORKSPACE
         self._remark(values)
-        quotes = sum(map(_quotes, raw))
-        entry = Dimensions(*values), quotes
+        entry = Dimensions(*values), sum(map(quotes, raw))
         # Equal to `raw`, but made of the shared texts, where nothing was replaced.
         self[entry[0] if entry[0] == raw else raw] = entry
         return entry
 
     def _remark(self, values: Sequence[str | None]) -> None:
         for name, value in zip(FIELDS, values, strict=True):
-            documented = _DOCUMENTED.get(name)
-            if documented is not None and value is not None and value not in documented:
-                self.odd.add(f"the report has a {name} that budgetd does not know: {excerpt(value)}")
+            if value is not None and value not in DOCUMENTED.get(name, (value,)):
+                self.odd.add(odd_value(_SUBJECT, name, value))
 
 
 def decode(body: bytes, known: Known) -> Page:
@@ -172,34 +163,31 @@ def _fast(body: bytes, known: Known) -> Page | None:
     try:
         page = _decode(body)
         read = [_fast_bucket(bucket, known) for bucket in page.data]
-        next_page = _cursor(page.has_more, None if page.next_page is UNSET else page.next_page)
+        next_page = cursor(page.has_more, None if page.next_page is UNSET else page.next_page)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
     # Every key of the text became a field, and a quotation mark bounds a key or a value, or is an escaped one.
     # So a key given twice leaves the text with more of them than the fields account for.
-    quotes = 4 + _quotes(page.next_page) + sum(quotes for _, quotes in read)
-    if quotes != body.count(b'"'):
+    expected = 4 + quotes(page.next_page) + sum(marks for _, marks in read)
+    if expected != body.count(b'"'):
         return None
     known.repeats.learn(body, [known[_raw(row)][0] for bucket in page.data for row in bucket.results])
     buckets = tuple(bucket for bucket, _ in read)
     return Page(buckets, next_page, _negative(buckets))
 
 
-def _quotes(value: _Value) -> int:
-    return 0 if value is UNSET else 2 if value is None else 4
-
-
 def _fast_bucket(bucket: _RowBucket, known: Known) -> tuple[Bucket, int]:
     """The bucket, and the number of quotation marks in its text. Raises ValueError."""
-    day = _day(bucket.starting_at, None if bucket.ending_at is UNSET else bucket.ending_at)
-    quotes = 6 + _quotes(bucket.ending_at)
+    start, _ = bounds(bucket.starting_at, None if bucket.ending_at is UNSET else bucket.ending_at, DAY)
+    day = start.date()
+    marks = 6 + quotes(bucket.ending_at)
     rows = bucket.results
     if not rows:
-        return Bucket(day, {}), quotes
+        return Bucket(day, {}), marks
     amounts = money.dollars_from_plain_cents([row.amount for row in rows])
     found = list(map(known.__getitem__, map(_raw, rows)))
     lines = _lines(list(map(_dimensions, found)), amounts)
-    return Bucket(day, lines), quotes + 8 * len(rows) + sum(map(_count, found))
+    return Bucket(day, lines), marks + 8 * len(rows) + sum(map(_count, found))
 
 
 # --- the closer look ---------------------------------------------------------------------------
@@ -207,30 +195,16 @@ def _fast_bucket(bucket: _RowBucket, known: Known) -> tuple[Bucket, int]:
 
 def _close(body: bytes, known: Known) -> Page:
     root = Node(loads(body))
-    if root.get("error") is not None and root.get("data") is None:
-        root.refuse(f"an error instead of data: {excerpt(str(root.field('error').value))}")
+    refuse_error(root)
     unknown: set[str] = set(root.fields()) - {"data", "has_more", "next_page"}
     buckets = tuple(_close_bucket(bucket, known, unknown) for bucket in root.field("data").items())
-    following = root.get("next_page")
-    try:
-        next_page = _cursor(root.field("has_more").flag(), following.text_or_none() if following else None)
-    except JsonError:
-        raise
-    except ValueError as error:
-        raise JsonError(f"$.next_page: {error}") from None
-    return Page(buckets, next_page, _negative(buckets) | _unknown(unknown))
+    return Page(buckets, cursor_of(root), _negative(buckets) | odd_fields(_SUBJECT, unknown))
 
 
 def _close_bucket(bucket: Node, known: Known, unknown: set[str]) -> Bucket:
     unknown |= set(bucket.fields()) - {"starting_at", "ending_at", "results"}
-    start, end = bucket.field("starting_at"), bucket.get("ending_at")
-    try:
-        day = _day(start.text(), end.text() if end else None)
-    except JsonError:
-        raise
-    except ValueError as error:
-        bucket.refuse(str(error))
-    return Bucket(day, _added(_close_row(row, known, unknown) for row in bucket.field("results").items()))
+    start, _ = bounds_of(bucket, DAY)
+    return Bucket(start.date(), _added(_close_row(row, known, unknown) for row in bucket.field("results").items()))
 
 
 def _close_row(row: Node, known: Known, unknown: set[str]) -> tuple[Dimensions, Decimal]:
@@ -265,32 +239,6 @@ def _added(lines: Iterable[tuple[Dimensions, Decimal]]) -> dict[Dimensions, Deci
     return result
 
 
-def _cursor(has_more: bool, next_page: str | None) -> str | None:
-    if has_more and not next_page:
-        raise ValueError("more pages are announced, and no cursor is given")
-    return next_page if has_more else None
-
-
-def _day(starting_at: str, ending_at: str | None) -> date:
-    start = _instant(starting_at)
-    day = start.date()
-    if start != midnight(day):
-        raise ValueError(f"a bucket that does not start at a UTC midnight: {excerpt(starting_at)}")
-    if ending_at is not None and _instant(ending_at) != midnight(day) + DAY:
-        raise ValueError(f"a bucket that is not one UTC day: {excerpt(starting_at)} to {excerpt(ending_at)}")
-    return day
-
-
-def _instant(text: str) -> datetime:
-    if _INSTANT.fullmatch(text) is None:
-        raise ValueError(f"not an RFC 3339 instant: {excerpt(text)}")
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
 def _negative(buckets: Iterable[Bucket]) -> frozenset[str]:
     days = [bucket.day for bucket in buckets if min(bucket.lines.values(), default=money.ZERO) < 0]
     return frozenset(f"the report has negative amounts on {day}" for day in days)
-
-
-def _unknown(fields: Iterable[str]) -> frozenset[str]:
-    return frozenset(f"the report has a field that budgetd does not know: {excerpt(name)}" for name in fields)

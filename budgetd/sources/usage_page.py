@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Annotated, NamedTuple
 
@@ -21,24 +21,32 @@ from budgetd import price_list
 from budgetd.model import DEFAULT_WORKSPACE
 from budgetd.price_list import WEB_SEARCH, Kind
 from budgetd.pricing import Used
-from budgetd.sources.strict_json import JsonError, Node, Number, excerpt, loads
+from budgetd.sources.page_text import (
+    DOCUMENTED,
+    bounds,
+    bounds_of,
+    cursor,
+    cursor_of,
+    odd_fields,
+    odd_value,
+    quotes,
+    refuse_error,
+)
+from budgetd.sources.strict_json import Node, Number, excerpt, loads
 
 DIMENSIONS = ("workspace_id", "model", "service_tier", "context_window", "inference_geo", "speed")
 # Never asked for, so always null; who used it is not what this is about.
 _IGNORED = frozenset({"api_key_id", "account_id", "service_account_id"})
-_DOCUMENTED: dict[str, frozenset[str]] = {
+_DOCUMENTED = DOCUMENTED | {
     "service_tier": frozenset({"standard", "batch", "priority", "priority_on_demand", "flex", "flex_discount"}),
-    "context_window": frozenset({"0-200k", "200k-1M"}),
-    "inference_geo": frozenset({"global", "us", "not_available"}),
-    "speed": frozenset({"standard", "fast"}),
 }
+_SUBJECT = "the usage report has"
 _PLAIN = (price_list.INPUT, price_list.CACHE_READ, price_list.OUTPUT)
 _WRITES = "cache_creation"
 _TOOLS = "server_tool_use"
 _SEARCHES = "web_search_requests"
 # An older form of the row has both kinds of cache writes in one number.
 FLAT_WRITES = "cache_creation_input_tokens"
-_INSTANT = re.compile(r"[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,15}", re.ASCII)
 _MOST = 10**15 - 1
 
@@ -89,10 +97,10 @@ class Known(dict[_Raw, _Entry]):
         values = [self._texts.setdefault(value, value) if isinstance(value, str) else None for value in raw]
         for name, value in zip(DIMENSIONS, values, strict=True):
             if value is not None and value not in _DOCUMENTED.get(name, (value,)):
-                self.odd.add(f"the usage report has a {name} that budgetd does not know: {excerpt(value)}")
+                self.odd.add(odd_value(_SUBJECT, name, value))
         # The report is grouped by workspace: a row without one is the default workspace's.
         about = Used(values[0] or DEFAULT_WORKSPACE, Kind("", *values[1:]))
-        entry = _Entry(tuple(use(about, unit) for unit in _UNITS), sum(map(_quotes, raw)), about)
+        entry = _Entry(tuple(use(about, unit) for unit in _UNITS), sum(map(quotes, raw)), about)
         self[raw] = entry
         return entry
 
@@ -159,35 +167,31 @@ def _fast(body: bytes, known: Known, width: timedelta) -> Page | None:
     try:
         page = _decode(body)
         read = [_fast_bucket(bucket, known, width) for bucket in page.data]
-        next_page = _cursor(page.has_more, None if page.next_page is UNSET else page.next_page)
+        next_page = cursor(page.has_more, None if page.next_page is UNSET else page.next_page)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
     # A key given twice leaves the text with more quotation marks than the fields account for.
-    if 4 + _quotes(page.next_page) + sum(quotes for _, quotes in read) != body.count(b'"'):
+    if 4 + quotes(page.next_page) + sum(marks for _, marks in read) != body.count(b'"'):
         return None
     return Page(tuple(bucket for bucket, _ in read), next_page)
 
 
-def _quotes(value: object) -> int:
-    return 0 if value is UNSET else 4 if isinstance(value, str) else 2
-
-
 def _fast_bucket(bucket: _RowBucket, known: Known, width: timedelta) -> tuple[Bucket, int]:
     """The bucket, and the number of quotation marks in its text. Raises ValueError."""
-    start, end = _bounds(bucket.starting_at, None if bucket.ending_at is UNSET else bucket.ending_at, width)
+    start, end = bounds(bucket.starting_at, None if bucket.ending_at is UNSET else bucket.ending_at, width)
     counts: dict[Used, int] = {}
-    quotes = 6 + _quotes(bucket.ending_at)
+    marks = 6 + quotes(bucket.ending_at)
     for row in bucket.results:
         entry = known[_raw(row)]
-        quotes += entry.quotes + sum(map(_quotes, _others(row)))
+        marks += entry.quotes + sum(map(quotes, _others(row)))
         for used, count in zip(entry.uses, _numbers(row), strict=True):
             if count is UNSET:
                 continue
-            quotes += 2
+            marks += 2
             if count:
                 counts[used] = counts.get(used, 0) + count
-        quotes += 2 * ((row.cache_creation is not UNSET) + (row.server_tool_use is not UNSET))
-    return Bucket(start, end, counts), quotes
+        marks += 2 * ((row.cache_creation is not UNSET) + (row.server_tool_use is not UNSET))
+    return Bucket(start, end, counts), marks
 
 
 _NO_WRITES = (UNSET, UNSET)
@@ -211,35 +215,19 @@ def _numbers(row: _Row) -> tuple[int | UnsetType, ...]:
 
 def _close(body: bytes, known: Known, width: timedelta) -> Page:
     root = Node(loads(body))
-    if root.get("error") is not None and root.get("data") is None:
-        root.refuse(f"an error instead of data: {excerpt(str(root.field('error').value))}")
+    refuse_error(root)
     unknown: set[str] = set(root.fields()) - {"data", "has_more", "next_page"}
     buckets = tuple(_close_bucket(bucket, known, unknown, width) for bucket in root.field("data").items())
-    following = root.get("next_page")
-    try:
-        next_page = _cursor(root.field("has_more").flag(), following.text_or_none() if following else None)
-    except JsonError:
-        raise
-    except ValueError as error:
-        raise JsonError(f"$.next_page: {error}") from None
-    remarks = (f"the usage report has a field that budgetd does not know: {excerpt(name)}" for name in unknown)
-    return Page(buckets, next_page, frozenset(remarks))
+    return Page(buckets, cursor_of(root), odd_fields(_SUBJECT, unknown))
 
 
 def _close_bucket(bucket: Node, known: Known, unknown: set[str], width: timedelta) -> Bucket:
     unknown |= set(bucket.fields()) - {"starting_at", "ending_at", "results"}
-    start, end = bucket.field("starting_at"), bucket.get("ending_at")
-    try:
-        bounds = _bounds(start.text(), end.text() if end else None, width)
-    except JsonError:
-        raise
-    except ValueError as error:
-        bucket.refuse(str(error))
     counts: dict[Used, int] = {}
     for row in bucket.field("results").items():
         for used, count in _close_row(row, known, unknown).items():
             counts[used] = counts.get(used, 0) + count
-    return Bucket(*bounds, counts)
+    return Bucket(*bounds_of(bucket, width), counts)
 
 
 def _close_row(row: Node, known: Known, unknown: set[str]) -> dict[Used, int]:
@@ -287,37 +275,3 @@ def _count(node: Node, name: str) -> int:
     if not isinstance(found.value, Number) or _COUNT.fullmatch(found.value) is None:
         found.refuse(f"expected a count, found {excerpt(str(found.value))}")
     return int(found.value)
-
-
-# --- what both share ---------------------------------------------------------------------------
-
-
-def _cursor(has_more: bool, next_page: str | None) -> str | None:
-    if has_more and not next_page:
-        raise ValueError("more pages are announced, and no cursor is given")
-    return next_page if has_more else None
-
-
-def _bounds(starting_at: str, ending_at: str | None, width: timedelta) -> tuple[datetime, datetime]:
-    start = _instant(starting_at)
-    if start != floor(start, width):
-        raise ValueError(f"a bucket that does not start at a whole {_called(width)}: {excerpt(starting_at)}")
-    if ending_at is not None and _instant(ending_at) != start + width:
-        raise ValueError(f"a bucket that is not one {_called(width)}: {excerpt(starting_at)} to {excerpt(ending_at)}")
-    return start, start + width
-
-
-def floor(instant: datetime, width: timedelta) -> datetime:
-    """The start of the minute, hour or UTC day that holds the instant."""
-    midnight = datetime(instant.year, instant.month, instant.day, tzinfo=UTC)
-    return midnight + (instant - midnight) // width * width
-
-
-def _called(width: timedelta) -> str:
-    return {60: "minute", 3600: "hour"}.get(int(width.total_seconds()), "UTC day")
-
-
-def _instant(text: str) -> datetime:
-    if _INSTANT.fullmatch(text) is None:
-        raise ValueError(f"not an RFC 3339 instant: {excerpt(text)}")
-    return datetime.fromisoformat(text).astimezone(UTC)

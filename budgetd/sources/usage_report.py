@@ -15,13 +15,13 @@ from budgetd.http import BodyTooLargeError, Getter
 from budgetd.model import Basis, CostDay, CostSlice, Failure, Report, SourceError
 from budgetd.period import DAY, midnight
 from budgetd.pricing import Counts, Priced, RateTable, UsageDay, Used, price
+from budgetd.sources.page_text import HOUR, MINUTE, floor
 from budgetd.sources.strict_json import JsonError
-from budgetd.sources.usage_page import Bucket, Known, decode, floor
+from budgetd.sources.usage_page import Bucket, Known, decode
 
 PATH = "/v1/organizations/usage_report/messages"
 SPEED_BETA = "fast-mode-2026-02-01"
 
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # By when a minute's use is taken to be counted ("typically within 5 minutes"): until then it is read again and again.
 _SETTLED = timedelta(minutes=15)
 _REREAD = timedelta(hours=6)
@@ -143,7 +143,7 @@ class UsageReport:
 
     def _counted(self, now: datetime, deadline: float) -> _Memory:
         """Everything that is known by now. Each new hour the last ones are read again, minutes until they settle."""
-        first, split = self._first_day(now), floor(now, HOUR) - HOUR
+        first, split = first_unbilled(now.date(), self._billed_through()), floor(now, HOUR) - HOUR
         before = self._memory
         if before is not None and (before.first, before.split) == (first, split) and before.read_at <= now:
             hours, minutes, since = before.hours, before.minutes, floor(before.read_at - _SETTLED, MINUTE)
@@ -173,12 +173,6 @@ class UsageReport:
         fresh = self._fetch(HOUR, start, split + 2 * HOUR, deadline, settled_before=settled)
         older = {each: counts for each, counts in kept.items() if midnight(first) <= each < start}
         return older | _reused(kept, fresh)
-
-    def _first_day(self, now: datetime) -> date:
-        """The first day without a bill, a week ago at most; without any bill it is yesterday."""
-        today, billed = now.date(), self._billed_through()
-        first = today - DAY if billed is None else billed.astimezone(UTC).date()
-        return min(today, max(first, today - (_MOST_DAYS - 1) * DAY))
 
     def _whole_days(
         self, before: _Memory | None, hours: _Buckets, first: date, split: datetime
@@ -330,6 +324,12 @@ class UsageReport:
             if cursor in seen:
                 raise _unreadable(f"the cursor on page {len(seen)} leads back to an earlier page")
         return found
+
+
+def first_unbilled(today: date, billed_through: datetime | None) -> date:
+    """The first UTC day without a bill, at most a week with today; without any bill it is yesterday."""
+    first = today - DAY if billed_through is None else billed_through.astimezone(UTC).date()
+    return min(today, max(first, today - (_MOST_DAYS - 1) * DAY))
 
 
 def _of(used: Used, about: str) -> Used:
