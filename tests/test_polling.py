@@ -1,4 +1,4 @@
-"""The plan of polls as tables: what is sustained, what a failure asks for, how a 429 widens it and success narrows it."""
+"""The plan of polls as tables: what is sustained, what a failure asks for, what a 429 widens and success narrows."""
 
 from __future__ import annotations
 
