@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from budgetd import clock
+from budgetd.commands.run import _plan as plan_of
+from budgetd.polling import PollingPlan
+from budgetd.settings import Settings
 from budgetd.simulator.clocks import FixedClock
 from budgetd.simulator.faults import Fault
 from budgetd.simulator.server import SimulatedServer, serve
 from budgetd.store import StoreError
 from tests.cost_client import KEY
 from tests.living import Hook, Place, running, until
-from tests.same_day import at, small, truth
+from tests.same_day import at, scene, small, truth
 
 pytestmark = pytest.mark.network
 
@@ -108,6 +111,17 @@ def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) 
     assert f"{use['requests_today']} requests today, {use['requests_yesterday']} yesterday." in words
     after = " ".join(place.run("status").out.split())
     assert "Every minute, while a daemon runs. " in after
+
+
+def test_each_source_has_a_plan_of_its_own_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
+    place = Place(tmp_path / "place", "http://127.0.0.1:1")
+    usual = Settings.load(place.environment, place.folder)
+    own = Settings.load({**place.environment, "BUDGETD_POLL_EVERY": "90s"}, place.folder)
+    with scene(tmp_path / "state", small(), NOON, *RULES) as here:
+        plans = [plan_of(reader, usual) for reader in (here.bill_reader, here.usage_reader)]
+        assert plans == [PollingPlan(), PollingPlan(timedelta(minutes=1), widest=timedelta(minutes=15))]
+        plans = [plan_of(reader, own) for reader in (here.bill_reader, here.usage_reader)]
+        assert [plan.every for plan in plans] == [timedelta(seconds=90)] * 2
 
 
 def planned(place: Place) -> dict[str, object]:
