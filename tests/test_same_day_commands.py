@@ -90,7 +90,7 @@ def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) 
         place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto", "BUDGETD_LOG": "logfmt"})
         place.write({"audit": hook.url()}, RULES)
         with running(place):
-            until(lambda: place.database.exists() and len(planned(place)) == 2)
+            until(lambda: len(planned(place)) == 2, 40, pause=0.1)
             now = clock.now()
             page, document = place.run("status").out, json.loads(place.run("status", "--json").out)
             sent = Counter("usage" if "usage_report" in each.request.path else "bill" for each in api.exchanges)
