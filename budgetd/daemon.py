@@ -22,9 +22,9 @@ from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour
-from budgetd.model import Changes, Failure, Label, Reason, Severity, SourceError, identity
+from budgetd.model import Changes, Failure, Label, Planned, Reason, Severity, SourceError, identity
 from budgetd.outbox import Outbox
-from budgetd.polling import PollingPlan
+from budgetd.polling import PollingPlan, Standing
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook, RulebookError
 from budgetd.store import Store, StoreError
@@ -165,7 +165,7 @@ class Poller:
     plan: PollingPlan
     next_poll: Moment | None = None
     reading_since: float | None = None
-    failures: int = 0
+    standing: Standing = field(default_factory=Standing)
 
     def is_due(self, now: datetime, steady: float) -> bool:
         """Whether it is time, and no poll of it is under way."""
@@ -342,11 +342,18 @@ class Daemon:
     def _take(self, observation: Observation, now: datetime) -> bool:
         self.polls += 1
         poller = self._poller(observation)
-        poller.failures = poller.failures + 1 if observation.error is not None else 0
+        plan = poller.plan
+        reached = observation.report.through if observation.report is not None else None
+        standing = plan.after(poller.standing, now, reached, observation.error)
+        wait = plan.wait(standing, now, observation.error, self.jitter)
+        if observation.is_only_the_start:
+            wait = FIRST_REPORT_AGAIN
         _plan(poller, timedelta(seconds=STORE_RETRY), now)
-        changes = self.evaluator.take(observation, now)
-        wait = poller.plan.wait(now, changes.through, observation.error, poller.failures, self.jitter)
-        _plan(poller, FIRST_REPORT_AGAIN if observation.is_only_the_start else wait, now)
+        # With the evaluation: what `status` says of the next poll is what this process has planned.
+        changes = self.evaluator.take(observation, now, planned(plan, standing, wait, now))
+        # Only now: an evaluation that could not be kept is taken again, and is not one poll more.
+        poller.standing = standing
+        _plan(poller, wait, now)
         self._note(observation, changes)
         if observation.report is not None:
             self._keep_up(now)
@@ -406,6 +413,13 @@ class Daemon:
         about = Label("rules", identity("rules", now.date(), error), "the rules file")
         text = f"The rules file has mistakes; the old rules stay in force.\n{error}"
         self.evaluator.tell(about, Reason.RELOAD_FAILED, Severity.WARNING, text, now)
+
+
+def planned(plan: PollingPlan, standing: Standing, wait: timedelta, now: datetime) -> Planned:
+    """The next poll as it is kept for people to see."""
+    return Planned(
+        now + wait, plan.interval(standing, now), widened=standing.widening > 0, words=plan.words(standing, now)
+    )
 
 
 def _plan(poller: Poller, wait: timedelta, now: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from budgetd import blind, estimates, lifecycle, notices, routing
@@ -22,6 +22,7 @@ from budgetd.model import (
     Names,
     Notice,
     Organisation,
+    Planned,
     RateTexts,
     Reason,
     Report,
@@ -46,7 +47,7 @@ class Observation:
     """What a poll brought: a report, or the error that took its place. Names are None when they were not read.
 
     `skew`: the seconds by which the service's clock is ahead of ours, when it said. `used`: closed days of use, to
-    learn prices from.
+    learn prices from. `requests`: how many it took, those for names and those that failed included.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Observation:
     workspaces: tuple[Workspace, ...] | None = None
     skew: float | None = None
     used: tuple[UsageDay, ...] = ()
+    requests: int = 0
 
     @property
     def is_only_the_start(self) -> bool:
@@ -140,6 +142,7 @@ class Judge:
             health=(sight.health,) if sight is not None else (),
             drifts=drifts,
             rates=self._learn(observation, memory),
+            requests=observation.requests,
         )
 
     @property
@@ -354,9 +357,11 @@ class Evaluator(Judge):
         super().__init__(store, rulebook)
         self._store = store
 
-    def take(self, observation: Observation, now: datetime) -> Changes:
-        """Evaluate what a poll brought, and keep it. Raises StoreError; then nothing was kept."""
-        return self._commit(observation, now)
+    def take(self, observation: Observation, now: datetime, planned: Planned | None = None) -> Changes:
+        """Evaluate what a poll brought, and keep it, with when the next is planned. Raises StoreError; then nothing
+        was kept.
+        """
+        return self._commit(observation, now, planned=planned)
 
     def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
         """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched. Raises StoreError."""
@@ -392,10 +397,12 @@ class Evaluator(Judge):
         self._store.commit(changes)
         return changes
 
-    def _commit(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+    def _commit(
+        self, observation: Observation, now: datetime, *, edited: bool = False, planned: Planned | None = None
+    ) -> Changes:
         parts = self._parts
         try:
-            changes = self.judge(observation, now, edited=edited)
+            changes = replace(self.judge(observation, now, edited=edited), planned=planned)
             self._store.commit(changes)
         except BaseException:
             # What was added up may hold days that were not kept: begin anew from what is.

@@ -107,6 +107,7 @@ class Api:
             raise ValueError("what goes through a proxy must be https")
         self.last_skew: float | None = None
         """Seconds that the service's clock was ahead of ours at the last answer; None: it did not say."""
+        self._requests = 0
         self._bounds = bounds or Bounds()
         self._now, self._monotonic, self._sleep, self._uniform = now, monotonic, sleep, uniform
         self._key = _Key(key)
@@ -132,6 +133,11 @@ class Api:
 
     def __repr__(self) -> str:
         return f"Api({self._host!r})"
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far: each page and each repetition is one, and so is one without an answer."""
+        return self._requests
 
     def close(self) -> None:
         """Close the connection; the object is of no use afterwards. A request under way in another thread fails."""
@@ -169,6 +175,7 @@ class Api:
             return _Failed(SourceError(Failure.REFUSED, problem))
         self._deadline.until = min(until, self._monotonic() + self._bounds.request_seconds)
         request = self._client.build_request("GET", path, params=list(params))
+        self._requests += 1
         try:
             response = self._client.send(request, auth=self._key, stream=True)
             try:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -467,6 +467,20 @@ class Drift:
     billed: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """When a source is polled next, and the plan behind it.
+
+    `interval` is what is sustained, to the millisecond, without the jitter and the waits that a failure asks for.
+    `widened`: it is longer than usual since the service said "too many requests". `words` say the plan.
+    """
+
+    at: datetime
+    interval: timedelta
+    widened: bool
+    words: str
+
+
 # A learned rate as plain texts: key, rate, origin, evidence, billed as.
 RateTexts = tuple[str, str, str, str, str]
 
@@ -484,6 +498,7 @@ class Changes:
     """All that one evaluation changes; it is committed whole or not at all.
 
     `through`: how far `source` reaches. `rates` replace all that were kept; None: they stay.
+    `requests`: how many the poll of `source` took; they count for the UTC day of `at`. `planned`: its next poll.
     """
 
     at: datetime
@@ -501,6 +516,8 @@ class Changes:
     health: tuple[Health, ...] = ()
     drifts: tuple[Drift, ...] = ()
     rates: tuple[RateTexts, ...] | None = None
+    requests: int = 0
+    planned: Planned | None = None
 
 
 @dataclass(frozen=True, slots=True)

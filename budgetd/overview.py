@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -23,6 +23,7 @@ from budgetd.model import (
     Notice,
     Organisation,
     Outcome,
+    Planned,
     State,
 )
 from budgetd.period import DAY, Period, day_before
@@ -81,6 +82,15 @@ class ChannelState:
 
 
 @dataclass(frozen=True, slots=True)
+class Polling:
+    """How a source is polled: its next poll (None: no daemon has planned one), and requests by UTC day."""
+
+    planned: Planned | None = None
+    requests_today: int = 0
+    requests_yesterday: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Around:
     """What is so around the state: when it was looked at, whether a daemon has it in use (None: cannot be told), its
     process, and why the rules file cannot be used, if it cannot.
@@ -103,6 +113,7 @@ class Overview:
     firing: tuple[Firing, ...]
     channels: tuple[ChannelState, ...]
     sources: tuple[Health, ...]
+    polling: Mapping[str, Polling] = field(default_factory=dict)
 
 
 def overview(
@@ -112,10 +123,11 @@ def overview(
     groups: Mapping[str, Group],
     channels: Iterable[str] | None,
     days: Iterable[CostDay],
+    polling: Mapping[str, Polling] | None = None,
 ) -> Overview:
     """The state as people want to see it. `records`: the latest deliveries; `channels`: those of the rules file.
 
-    `days` are those from `first_day` on.
+    `days` are those from `first_day` on. `polling`: how each source is polled.
     """
     names = naming(memory, groups)
     indexes = Indexes(rules, names)
@@ -133,7 +145,24 @@ def overview(
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: health.source)),
+        polling=polling or {},
     )
+
+
+def polling_states(
+    planned: Mapping[str, Planned], requests: Mapping[str, Mapping[date, int]], today: date
+) -> dict[str, Polling]:
+    """How each source is polled, on that UTC day."""
+    return {
+        source: Polling(
+            planned.get(source), _on(requests.get(source, {}), today), _on(requests.get(source, {}), today - DAY)
+        )
+        for source in (*planned, *requests)
+    }
+
+
+def _on(counts: Mapping[date, int], day: date) -> int:
+    return counts.get(day, 0)
 
 
 def naming(memory: Memory, groups: Mapping[str, Group] | None = None) -> Naming:

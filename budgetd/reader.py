@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from budgetd.evaluation import Observation
@@ -13,18 +14,48 @@ from budgetd.sources.usage_report import UsageReport
 
 # Workspaces are made and renamed rarely, and a name that is an hour old does no harm.
 NAMES_EVERY = timedelta(hours=1)
+# A reader that others ask for lets them be late, and only then asks itself.
+NAMES_AT_LAST = timedelta(hours=2)
 # So many billed days teach prices; older ones have taught theirs.
 LESSON = timedelta(days=8)
 # So many polls wait for the first bill to teach prices; then the list's have to do.
 MOST_POLLS_WITHOUT_PRICES = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whose key it was, and what its workspaces were called, `at` that time. Workspaces None: they were not told."""
+
+    at: datetime
+    organisation: Organisation
+    workspaces: tuple[Workspace, ...] | None = None
+
+
+class Directory:
+    """The names that a reader found last, for all readers of an organisation: they are asked for once.
+
+    For any thread: what was found is replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self.last: Found | None = None
+
+    def recent(self, now: datetime, longest: timedelta) -> Found | None:
+        """What was found in the last `longest`; None when that must be asked for, also after a clock that went back."""
+        found = self.last
+        return found if found is not None and timedelta(0) <= now - found.at < longest else None
+
+
 class Reader:
     """Reads a source and the account's names. It decides nothing, and keeps nothing that must survive.
 
     `pinned` is the organisation that the state belongs to: a key of another one is refused, never mixed in.
-    `skew` tells by how many seconds the service's clock was ahead of ours at its last answer.
+    `skew` tells by how many seconds the service's clock was ahead of ours at its last answer, `requests` how many the
+    reader's connection has sent so far. `directory` is where it finds the names that another reader asked for.
     """
+
+    # It asks when what is in the directory is as old as that.
+    names_every = NAMES_EVERY
 
     def __init__(
         self,
@@ -32,29 +63,37 @@ class Reader:
         account: Account,
         pinned: Organisation | None,
         skew: Callable[[], float | None] = lambda: None,
+        *,
+        requests: Callable[[], int] = lambda: 0,
+        directory: Directory | None = None,
     ) -> None:
         self.source = source
         self._skew = skew
+        self._requests = requests
         self._account = account
         self._pinned = pinned
-        self._organisation: Organisation | None = None
-        self._asked_names: datetime | None = None
+        self._directory = directory or Directory()
+        self._names: Found | None = None
+        self._counted = 0
         self._asked_since: date | None = None
 
     def observe(self, now: datetime, since: date | None) -> Observation:
         """What a poll at `now` brings; never raises SourceError. `since`: the first UTC day that is lacking."""
+        observation = self._read(now, since)
+        # From the last poll's end on: a poll that ended in an unforeseen way is counted with the next one.
+        before, self._counted = self._counted, self._requests()
+        return replace(observation, requests=self._counted - before)
+
+    def _read(self, now: datetime, since: date | None) -> Observation:
         workspaces: tuple[Workspace, ...] | None = None
         try:
-            if self._organisation is None or self._names_are_old(now):
-                self._organisation = self._own_organisation()
-                workspaces = self._workspaces()
-                self._asked_names = now
+            workspaces = self._new_names(now)
             report = self._report(now, since)
         except SourceError as error:
-            return Observation(self.source.name, None, error, self._organisation, workspaces)
+            return Observation(self.source.name, None, error, self._organisation(), workspaces)
         self._asked_since = since or self._asked_since
         used = self._lessons()
-        return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew(), used)
+        return Observation(self.source.name, report, None, self._organisation(), workspaces, self._skew(), used)
 
     def _report(self, now: datetime, since: date | None) -> Report | None:
         """The source's report; None when it is too early for one. Raises SourceError."""
@@ -69,19 +108,38 @@ class Reader:
         asked = self._asked_since
         return since if since is not None and (asked is None or since < asked) else None
 
-    def _names_are_old(self, now: datetime) -> bool:
-        return self._asked_names is None or not timedelta(0) <= now - self._asked_names < NAMES_EVERY
+    def _organisation(self) -> Organisation | None:
+        return self._names.organisation if self._names is not None else None
 
-    def _own_organisation(self) -> Organisation:
-        found = self._account.organisation()
-        if self._pinned is not None and found.id != self._pinned.id:
-            raise SourceError(
-                Failure.REFUSED,
-                f"the admin key belongs to organisation {found.name} ({found.id}), but the state is that of "
-                f"{self._pinned.name} ({self._pinned.id}): use that organisation's key, or another BUDGETD_DATABASE",
-            )
-        self._pinned = found
+    def _new_names(self, now: datetime) -> tuple[Workspace, ...] | None:
+        """The workspaces, when somebody has asked since this reader told them. Raises SourceError for a foreign key."""
+        found = self._directory.recent(now, self.names_every)
+        if found is None or self._is_foreign(found.organisation):
+            # Whether the key still is another organisation's, each reader sees for itself.
+            found = self._ask(now)
+        if found is self._names:
+            return None
+        self._names, self._pinned = found, found.organisation
+        return found.workspaces
+
+    def _ask(self, now: datetime) -> Found:
+        organisation = self._account.organisation()
+        if self._is_foreign(organisation):
+            self._directory.last = Found(now, organisation)
+            raise self._refusal(organisation)
+        self._directory.last = found = Found(now, organisation, self._workspaces())
         return found
+
+    def _is_foreign(self, organisation: Organisation) -> bool:
+        return self._pinned is not None and organisation.id != self._pinned.id
+
+    def _refusal(self, found: Organisation) -> SourceError:
+        assert self._pinned is not None
+        return SourceError(
+            Failure.REFUSED,
+            f"the admin key belongs to organisation {found.name} ({found.id}), but the state is that of "
+            f"{self._pinned.name} ({self._pinned.id}): use that organisation's key, or another BUDGETD_DATABASE",
+        )
 
     def _workspaces(self) -> tuple[Workspace, ...] | None:
         """The workspaces, or None: without them alerts carry ids or last known names, but they go out."""
@@ -97,7 +155,10 @@ class UsageReader(Reader):
     `billed_through` tells how far the bill reaches (None: not known), `knows_prices` whether any bill taught one. Until
     then the first polls bring no report but lessons, once the bill is there: an estimate at list prices would raise
     false alarms wherever there is a discount. It is not waited for without end.
+    Names are the reader of the bill's to ask for.
     """
+
+    names_every = NAMES_AT_LAST
 
     def __init__(
         self,
@@ -107,8 +168,11 @@ class UsageReader(Reader):
         billed_through: Callable[[], datetime | None],
         knows_prices: Callable[[], bool],
         skew: Callable[[], float | None] = lambda: None,
+        *,
+        requests: Callable[[], int] = lambda: 0,
+        directory: Directory | None = None,
     ) -> None:
-        super().__init__(source, account, pinned, skew)
+        super().__init__(source, account, pinned, skew, requests=requests, directory=directory)
         self._usage = source
         self._billed_through = billed_through
         self._knows_prices = knows_prices

@@ -19,6 +19,7 @@ from budgetd.model import (
     Incident,
     Notice,
     Organisation,
+    Planned,
     RateTexts,
     Receipt,
     RuleState,
@@ -90,6 +91,14 @@ class StateReader(Protocol):
         """How far estimates were from bills, the newest days first."""
         ...
 
+    def planned(self) -> Mapping[str, Planned]:
+        """The next poll of each source, as the process that has the state planned it last."""
+        ...
+
+    def requests(self, since: date) -> Mapping[str, Mapping[date, int]]:
+        """How many requests each source took on the UTC days from `since` on; days without any are left out."""
+        ...
+
     def known_days(self) -> frozenset[date]:
         """The UTC days whose cost lines are kept."""
         ...
@@ -150,6 +159,7 @@ class Store(StateReader, Protocol):
         """Write one evaluation: cost days replaced whole, incidents, notices and deliveries together.
 
         Notices and deliveries never change once they are written: one with a known id is left as it is.
+        Requests are added to those of their source and UTC day.
         """
         ...
 
@@ -190,12 +200,15 @@ class Store(StateReader, Protocol):
         ...
 
     def interrupted(self, now: datetime) -> int:
-        """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many."""
+        """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many.
+
+        What it had planned to poll is forgotten: nobody will.
+        """
         ...
 
     def prune(self, now: datetime) -> None:
-        """Drop what nobody needs any more and give space back: cost lines, and resolved incidents with all that
-        belongs to them, after 400 days; attempts after 90 days.
+        """Drop what nobody needs any more and give space back: cost lines, counts of requests, and resolved incidents
+        with all that belongs to them, after 400 days; attempts after 90 days.
         """
         ...
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -377,6 +379,26 @@ def living(place: Place, now: datetime = NOW) -> Iterator[Life]:
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, Random(1))
         yield Life(store, reader, evaluator, outbox, inbox, settings)
+
+
+@contextlib.contextmanager
+def running(place: Place, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[subprocess.Popen[str]]:
+    """The daemon; at the end it is asked to stop, and does so in time."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "budgetd", "run"],
+        cwd=place.folder,
+        env={**place.environment, **more},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0, process.communicate()[1]
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def query(post: Post) -> dict[str, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,15 +15,16 @@ from random import Random
 from typing import Any
 
 from budgetd import money
-from budgetd.daemon import Inbox, Ticked, observe, tick
-from budgetd.delivery import InThisThread
+from budgetd.daemon import Daemon, Equipment, Inbox, Poller, Read, Ticked, observe, tick
+from budgetd.delivery import InThisThread, Lanes
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour, Message
 from budgetd.model import CostDay, Failure, Incident, Notice, Outcome, Receipt, SourceError
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
+from budgetd.polling import SAME_DAY, WIDEST_SAME_DAY, PollingPlan
 from budgetd.pricing import RateTable
-from budgetd.reader import Reader, UsageReader
+from budgetd.reader import Directory, Reader, UsageReader
 from budgetd.rulebook import parse
 from budgetd.simulator import prices, worlds
 from budgetd.simulator.api import ADMIN_KEY, AdminApi
@@ -33,6 +35,7 @@ from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.sources.usage_report import SPEED_BETA, UsageReport
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.systemd import Supervisor
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 RESEARCH, CHAT = worlds.identifier(1, "research"), worlds.identifier(1, "chat")
@@ -81,12 +84,25 @@ class Api:
         self.asked[path.removesuffix("/messages").rsplit("/", 1)[-1]] += 1
         for part, status in self.failing.items():
             if part in path:
-                failure = Failure.UNAVAILABLE if status >= 500 else Failure.REJECTED
+                failure = Failure.UNAVAILABLE if status >= 500 or status == 429 else Failure.REJECTED
                 raise SourceError(failure, f"HTTP {status}", status=status)
         answer = self._api.respond(Request("GET", path, tuple(params), _FAST if self.fast else _HEADERS), self.now)
         if answer.status != 200:
             raise SourceError(Failure.REJECTED, answer.body.decode(), status=answer.status)
         return answer.body
+
+
+@dataclass
+class Line:
+    """One reader's own connection to it."""
+
+    api: Api
+    requests: int = 0
+
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
+        """The body of a 200 answer. Raises SourceError."""
+        self.requests += 1
+        return self.api.get(path, params, deadline=deadline)
 
 
 @dataclass
@@ -129,19 +145,29 @@ class Scene:
         lanes = InThisThread({"team": self.channel}, inbox.put)
         self._outbox = Outbox(self.store, self.evaluator, lanes, {"team": Flavour.TEXT}, Random(1))
         self._inbox = inbox
-        known, account = self.store.recall(), AdminAccount(self.api)
+        self.store.interrupted(now)
+        known, directory = self.store.recall(), Directory()
+        bill_line, usage_line = Line(self.api), Line(self.api)
         billed, rates = known.throughs.get(CostReport.NAME), RateTable.from_rows(known.rates)
-        self._bill = Reader(CostReport(self.api, through=billed), account, known.organisation)
+        self.bill_reader = Reader(
+            CostReport(bill_line, through=billed),
+            AdminAccount(bill_line),
+            known.organisation,
+            requests=lambda: bill_line.requests,
+            directory=directory,
+        )
         betas = [SPEED_BETA] if self.api.fast else []
         source = UsageReport(
-            self.api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
+            usage_line, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
         )
-        self._usage = UsageReader(
+        self.usage_reader = UsageReader(
             source,
-            account,
+            AdminAccount(usage_line),
             known.organisation,
             lambda: judge.billed_through,
             lambda: bool((judge.rates or rates).learned),
+            requests=lambda: usage_line.requests,
+            directory=directory,
         )
 
     def close(self) -> None:
@@ -153,16 +179,16 @@ class Scene:
 
     def bill(self, now: datetime) -> Ticked:
         """A poll of the cost report, and what follows from it."""
-        return self._poll(self._bill, now)
+        return self._poll(self.bill_reader, now)
 
     def usage(self, now: datetime) -> Ticked:
         """A poll of the usage report, and what follows from it."""
-        return self._poll(self._usage, now)
+        return self._poll(self.usage_reader, now)
 
     def both(self, now: datetime) -> None:
         """Both sources at once: use was read before the bill, and is taken after it."""
         self.api.now = now
-        observed = observe(self._usage, now, self.evaluator.wanted_since(now))
+        observed = observe(self.usage_reader, now, self.evaluator.wanted_since(now))
         self.bill(now)
         self.notices += self.evaluator.take(observed, now).notices
 
@@ -184,6 +210,27 @@ class Scene:
             self.alerts += data.get("alerts", [data])
         return ticked
 
+    @contextlib.contextmanager
+    def daemon(self) -> Iterator[Turns]:
+        """A daemon of the process that runs now; its polls come when the test says so."""
+        plans = {self.bill_reader: PollingPlan(), self.usage_reader: PollingPlan(SAME_DAY, WIDEST_SAME_DAY)}
+        lanes = Lanes({}, self._inbox.put)
+        made = Daemon(
+            store=self.store,
+            pollers=tuple(Poller(reader, plan) for reader, plan in plans.items()),
+            evaluator=self.evaluator,
+            outbox=self._outbox,
+            lanes=lanes,
+            inbox=self._inbox,
+            supervisor=Supervisor({}, 1),
+            load=lambda: self.evaluator.rulebook,
+            equip=lambda _rulebook: Equipment({}, {}),
+            heartbeat=lambda: None,
+            jitter=Steady(),
+        )
+        yield Turns(self, made)
+        lanes.close()
+
     # --- what is so ------------------------------------------------------------------------------
 
     def reasons(self, rule: str | None = None) -> list[str]:
@@ -198,10 +245,57 @@ class Scene:
         """The dollars that are kept of the days, estimated or billed."""
         return money.total(amount for day in self.days(first, after) for amount in day.lines.values())
 
+    def requests(self, now: datetime) -> dict[str, int]:
+        """The requests of that UTC day that the state knows, by source."""
+        return {source: days[now.date()] for source, days in self.store.requests(now.date()).items()}
+
     def incident(self, rule: str, day: date) -> Incident:
         """The rule's one incident of the period that holds the day."""
         (found,) = [each for each in self.store.incidents() if each.rule == rule and each.period.holds(day)]
         return found
+
+
+class Steady(Random):
+    """No jitter."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+@dataclass
+class Turns:
+    """The loop's part of a poll, in this thread and on the test's time."""
+
+    here: Scene
+    daemon: Daemon
+
+    def turn(self, reader: Reader, now: datetime) -> timedelta:
+        """A poll at that time is read and taken: how long the daemon then waits for the next one."""
+        self.here.api.now = now
+        return self._taken(Read(observe(reader, now, self.here.evaluator.wanted_since(now))), now)
+
+    def again(self, now: datetime) -> timedelta:
+        """What could not be kept is taken again."""
+        (item,) = self.daemon._unsaved
+        self.daemon._unsaved.clear()
+        assert isinstance(item, Read)
+        return self._taken(item, now)
+
+    def _taken(self, item: Read, now: datetime) -> timedelta:
+        known = {each.id for incident in self.here.store.incidents() for each in self.here.store.notices(incident.id)}
+        self.daemon._handle(item, now)
+        for incident in self.here.store.incidents():
+            self.here.notices += [each for each in self.here.store.notices(incident.id) if each.id not in known]
+        moment = self.daemon._poller(item.observation).next_poll
+        assert moment is not None
+        return moment.wall - now
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Another program holds the state's file."""
+        with contextlib.closing(sqlite3.connect(self.here.store._database.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
 
 
 @contextlib.contextmanager

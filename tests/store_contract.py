@@ -25,6 +25,7 @@ from budgetd.model import (
     Notice,
     Organisation,
     Outcome,
+    Planned,
     Reason,
     Receipt,
     RuleState,
@@ -99,6 +100,7 @@ class StoreContract:
         assert memory.through is None
         assert [*memory.workspaces, *memory.incidents, *memory.rules, *memory.health, *memory.outbox] == []
         assert store.known_days() == frozenset()
+        assert (store.planned(), store.requests(date.min)) == ({}, {})
         assert store.due(NOW, ()) == ()
         assert store.next_due() is None
         assert store.recovered_from is None
@@ -204,6 +206,38 @@ class StoreContract:
         memory = store.recall()
         assert memory.throughs == {"use": NOW, "costs": NOW - DAY}
         assert memory.through == NOW
+
+    # --- how sources are polled ----------------------------------------------------------------
+
+    def test_requests_add_up_by_source_and_utc_day(self, store: Store) -> None:
+        late = datetime(2026, 11, 22, 23, 59, tzinfo=UTC)
+        east = datetime.fromisoformat("2026-11-23T04:00:00+05:00")
+        for at, source, count in ((NOW, "costs", 6), (NOW, "use", 1), (late, "use", 2), (late + MINUTE, "use", 4)):
+            store.commit(Changes(at=at, source=source, requests=count))
+        store.commit(Changes(at=east, source="costs", requests=3))
+        store.commit(Changes(at=NOW, source="costs"))
+        today, tomorrow = date(2026, 11, 22), date(2026, 11, 23)
+        assert store.requests(today) == {"costs": {today: 9}, "use": {today: 3, tomorrow: 4}}
+        assert store.requests(tomorrow) == {"use": {tomorrow: 4}}
+        assert store.requests(tomorrow + DAY) == {}
+
+    def test_a_commit_that_fails_counts_nothing(self, store: Store) -> None:
+        store.commit(Changes(at=NOW, organisation=ACME))
+        with pytest.raises(StoreError):
+            store.commit(Changes(at=NOW, organisation=Organisation("org_2", "Other"), source="costs", requests=5))
+        assert store.requests(NOW.date()) == {}
+
+    def test_the_next_poll_is_the_one_that_was_planned_last_until_the_next_start(self, store: Store) -> None:
+        first = Planned(NOW + MINUTE, timedelta(minutes=1), widened=False, words="every minute")
+        hourly = Planned(NOW + DAY, timedelta(hours=1), widened=False, words="hourly")
+        wider = Planned(NOW + 2 * MINUTE, timedelta(seconds=119.5), widened=True, words="every 119.5 seconds")
+        store.commit(Changes(at=NOW, source="use", planned=first))
+        store.commit(Changes(at=NOW, source="costs", planned=hourly))
+        store.commit(Changes(at=NOW, source="use", planned=wider))
+        store.commit(Changes(at=NOW))
+        assert store.planned() == {"use": wider, "costs": hourly}
+        store.interrupted(NOW)
+        assert store.planned() == {}
 
     # --- cost lines ------------------------------------------------------------------------
 
@@ -439,8 +473,10 @@ class StoreContract:
                 source="costs",
                 through=end,
                 incidents=(an_incident("old", State.RESOLVED), an_incident("open")),
+                requests=1,
             )
         )
+        store.commit(Changes(at=NOW + 2 * DAY, source="costs", requests=2))
         put(
             store,
             a_delivery("old", a_notice("1", "old")),
@@ -452,6 +488,7 @@ class StoreContract:
             store.settle(sent, DELIVERED, NOW, state=DeliveryState.DELIVERED)
         store.prune(end)
         assert store.known_days() == {(NOW + 2 * DAY).date()}
+        assert store.requests(date.min) == {"costs": {(NOW + 2 * DAY).date(): 2}}
         assert {incident.id for incident in store.incidents()} == {"open"}
         assert {record.delivery.id: record.attempts for record in store.deliveries()} == {"open": (), "pending": ()}
         assert store.notices("old") == (a_notice("3", "old"),)

@@ -19,20 +19,22 @@ from typing import Any
 
 import pytest
 
+from budgetd.commands import status, status_json
 from budgetd.commands.alerts_text import short_id, telling
 from budgetd.commands.notify import lines, notice_of_test, try_out
 from budgetd.commands.status import daemon_of
 from budgetd.commands.status_text import Page
 from budgetd.commands.terminal import Terminal, cells, fit, show, terminal
 from budgetd.message import Flavour, Message
-from budgetd.model import Attempt, Delivery, Health, Organisation, Outcome, Receipt
-from budgetd.overview import Around, Overview
+from budgetd.model import Attempt, Delivery, Health, Organisation, Outcome, Planned, Receipt
+from budgetd.overview import Around, Overview, Polling
 from budgetd.store import DeliveryRecord, StoreError
 from budgetd.stores.sqlite import open_store
 from tests.builders import at, incident, naming
 from tests.cost_pages import NOW, TODAY
 from tests.living import Bill, Hook, Place, Ran, here, living
 
+SIX = at("2026-11-18 06:00")
 SECRET = "pa55word-CANARY"
 YESTERDAY = TODAY - timedelta(days=1)
 RULES = [
@@ -229,6 +231,60 @@ def test_blindness_is_the_first_thing_that_is_said() -> None:
     assert "! CANNOT SEE SPEND since 18 Nov 01:00 UTC (5 hours). See Sources below." in page[:4]
     assert "12 failed polls" in "\n".join(page)
     assert "HTTP 401: nope." in "\n".join(page)
+
+
+TWO_MINUTES = timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    ("running", "polling", "words"),
+    [
+        (True, Polling(), "No next poll is planned. 0 requests today, 0 yesterday."),
+        (False, Polling(None, 1, 1440), "No next poll is planned. 1 request today, 1,440 yesterday."),
+        (
+            True,
+            Polling(Planned(SIX + TWO_MINUTES, TWO_MINUTES, widened=True, words="every 2 minutes since a 429"), 362, 1),
+            "Every 2 minutes since a 429, next poll 18 Nov 06:02 UTC. 362 requests today, 1 yesterday.",
+        ),
+        (
+            True,
+            Polling(Planned(SIX - timedelta(seconds=59), TWO_MINUTES, widened=False, words="every minute")),
+            "Every minute, next poll 18 Nov 05:59 UTC.",
+        ),
+        (
+            True,
+            Polling(Planned(SIX - timedelta(hours=3), TWO_MINUTES, widened=False, words="hourly")),
+            "Hourly, next poll overdue by 3 hours.",
+        ),
+        *(
+            (
+                running,
+                Polling(Planned(SIX - timedelta(hours=3), TWO_MINUTES, widened=False, words="hourly")),
+                "Hourly, while a daemon runs.",
+            )
+            for running in (False, None)
+        ),
+    ],
+)
+def test_the_plan_of_a_source_is_said(running: bool | None, polling: Polling, words: str) -> None:
+    health = Health("cost_report", SIX)
+    seen = Overview(Organisation("o", "Example"), SIX, 3, (), (), (), (health,), {"cost_report": polling})
+    *_, last, told = Page(Terminal(100), Around(SIX, running)).lines(seen)
+    assert last == "  cost_report  ok  last read 18 Nov 06:00 UTC (0 minutes ago)"
+    assert told.strip().startswith(words)
+
+
+def test_the_plan_of_a_source_as_json() -> None:
+    polling = Polling(Planned(SIX, TWO_MINUTES, widened=True, words="every 2 minutes since a 429"), 362, 1441)
+    sources = (Health("cost_report", SIX), Health("usage_report"))
+    seen = Overview(Organisation("o", "Example"), SIX, 3, (), (), (), sources, {"cost_report": polling})
+    names = ("next_poll_at", "interval_seconds", "widened", "plan", "requests_today", "requests_yesterday")
+    told = status_json.document(seen, Around(SIX, True))["sources"]
+    assert [[each[name] for name in names] for each in told] == [
+        ["2026-11-18T06:00:00Z", 120, True, "every 2 minutes since a 429", 362, 1441],
+        [None, None, None, None, 0, 0],
+    ]
+    assert all(name in (status.__doc__ or "") for name in told[0])
 
 
 # --- the terminal ----------------------------------------------------------------------------------

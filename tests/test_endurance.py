@@ -37,7 +37,7 @@ from budgetd import daemon
 from budgetd.cli import dispatch
 from budgetd.commands import run
 from budgetd.polling import PollingPlan
-run.PollingPlan = lambda every: PollingPlan(timedelta(milliseconds=1))
+run.PollingPlan = lambda every, *_: PollingPlan(timedelta(milliseconds=1))
 daemon.SHORTEST_NAP = 0.001
 sys.exit(dispatch(["run"]))
 """

@@ -136,6 +136,33 @@ def test_a_changed_credential_counts_at_the_next_request() -> None:
     assert [request.headers["x-api-key"][7:10] for request in server.requests] == ["old", "new"]
 
 
+@network
+def test_every_request_is_counted_where_it_is_sent() -> None:
+    scripts = [error(503, "overloaded"), error(429, "rate_limit_error", retry_after="1"), answer({}), answer({})]
+    with FaultyServer([*scripts, error(400, "invalid_request_error"), answer({})]) as server:
+        client = api(server.url)
+        assert client.requests == 0
+        client.get("/v1/x")
+        assert client.requests == 3, "the repetitions are requests, too"
+        client.get("/v1/x", [("page", "2")])
+        assert failure(client).status == 400
+        assert client.requests == len(server.requests) == 5
+        client.close()
+
+
+@network
+def test_one_that_nobody_answers_is_counted_and_one_without_a_key_is_not_sent() -> None:
+    with closed_port() as port:
+        client = api(f"http://127.0.0.1:{port}", bounds=Bounds(request_seconds=2, attempts=2))
+        assert failure(client).failure is Failure.UNREACHABLE
+        assert client.requests == 2
+        client.close()
+    client = api("http://127.0.0.1:9", lambda: "")
+    assert failure(client).failure is Failure.REFUSED
+    assert client.requests == 0
+    client.close()
+
+
 def _no_file() -> str:
     raise FileNotFoundError(2, "No such file or directory")
 

@@ -23,13 +23,25 @@ from budgetd.model import (
     Kind,
     Notice,
     Outcome,
+    Planned,
     Reason,
     Severity,
     State,
     Workspace,
 )
-from budgetd.overview import Overview, channel_states, firing, first_day, naming, overview, share_of, story
-from budgetd.period import midnight
+from budgetd.overview import (
+    Overview,
+    Polling,
+    channel_states,
+    firing,
+    first_day,
+    naming,
+    overview,
+    polling_states,
+    share_of,
+    story,
+)
+from budgetd.period import DAY, midnight
 from budgetd.rules import Rule
 from budgetd.store import DeliveryRecord, Memory
 from tests.builders import ORGANISATION, at, cap, cost_day, incident, line, spike, workspace
@@ -250,6 +262,18 @@ def test_an_attempt_under_way_is_told_by_its_begin() -> None:
 def test_a_failure_comes_with_what_to_do(outcome: Outcome, detail: str, words: str) -> None:
     assert words in advice(outcome, detail)
     assert (advice(outcome, detail) == "") is (outcome is Outcome.DELIVERED)
+
+
+def test_requests_are_those_of_the_utc_day_and_the_one_before() -> None:
+    day = date(2026, 11, 18)
+    plan = Planned(NOW, timedelta(minutes=1), widened=False, words="every minute")
+    requests = {"use": {day: 3, day - DAY: 5}, "costs": {day - DAY: 7}, "old": {day - 2 * DAY: 1}}
+    assert polling_states({"use": plan, "new": plan}, requests, day) == {
+        "use": Polling(plan, 3, 5),
+        "new": Polling(plan),
+        "costs": Polling(None, 0, 7),
+        "old": Polling(),
+    }
 
 
 def test_sources_are_shown_as_they_are() -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
@@ -27,7 +23,7 @@ from budgetd.store import StoreError
 from budgetd.stores.sqlite import SqliteStore
 from budgetd.systemd import Supervisor
 from tests.cost_pages import NOW
-from tests.living import Bill, Hook, Life, Place, here, living, until
+from tests.living import Bill, Hook, Life, Place, here, living, running, until
 from tests.small_disk import SmallDisk, small_disk
 
 pytestmark = pytest.mark.network
@@ -256,26 +252,6 @@ def test_faults_66_67_once_tells_from_memory_and_says_so(
 
 
 # --- the daemon --------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def running(place: Place, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[subprocess.Popen[str]]:
-    """The daemon; at the end it is asked to stop, and does so in time."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "budgetd", "run"],
-        cwd=place.folder,
-        env={**place.environment, **more},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0, process.communicate()[1]
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from budgetd.daemon import FIRST_REPORT_AGAIN
 from budgetd.model import Basis, State
 from budgetd.period import DAY, midnight
 from budgetd.simulator import prices, worlds
@@ -437,9 +438,77 @@ def test_what_the_estimate_cannot_have_is_in_the_bill(tmp_path: Path) -> None:
 
 
 def test_an_hour_takes_a_request_a_minute_and_one_more(tmp_path: Path) -> None:
+    """The hour's own request is for its lines; names come with the bill's reader."""
     with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here:
         here.warm_up(now := at("11-18T12:30"))
         here.api.asked.clear()
+        before = here.requests(now)
         for _ in range(60):
             here.usage(now := now + MINUTE)
-        assert here.api.asked == {USAGE: 61, "me": 1, "workspaces": here.api.asked["workspaces"]}
+        assert here.api.asked == {USAGE: 61}
+        assert here.requests(now)[USAGE] - before[USAGE] == 61
+
+
+def test_hours_of_both_sources_take_one_set_of_names_an_hour(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here:
+        here.warm_up(now := at("11-18T12:30"))
+        here.api.asked.clear()
+        before = here.requests(now)
+        for minute in range(1, 241):
+            if minute % 60 == 0:
+                here.bill(now + MINUTE)
+            here.usage(now := now + MINUTE)
+        asked = here.api.asked
+        assert (asked["me"], asked[USAGE]) == (4, 244)
+        spent = {source: count - before[source] for source, count in here.requests(now).items()}
+        bill = asked["cost_report"] + asked["me"] + asked["workspaces"]
+        assert spent == {USAGE: 244, "cost_report": bill}, "with the source whose connection sent them"
+
+
+# --- the plan ------------------------------------------------------------------------------------------
+
+
+def test_a_429_from_the_usage_report_widens_its_plan_and_recovery_narrows_it(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here, here.daemon() as running:
+        running.turn(here.bill_reader, now := at("11-18T12:30"))
+        waits = [running.turn(here.usage_reader, now) for _ in range(2)]
+        assert waits == [FIRST_REPORT_AGAIN, MINUTE], "first what the bill teaches"
+        here.api.failing = {USAGE: 429}
+        wait, waits = MINUTE, []
+        for number in range(11):
+            if number == 6:
+                here.api.failing = {}
+            wait = running.turn(here.usage_reader, now := now + wait)
+            waits.append(wait / MINUTE)
+            planned = here.store.planned()[USAGE]
+            assert (planned.at, planned.interval, planned.widened) == (now + wait, wait, wait > MINUTE)
+        assert waits == [2, 4, 8, 15, 15, 15, 8, 4, 2, 1, 1]
+        assert here.store.planned()["cost_report"].words.startswith("hourly"), "the bill goes on as ever"
+        assert here.store.planned()[USAGE].words == "every minute"
+        asked = here.api.asked
+        assert here.requests(now)[USAGE] == asked[USAGE]
+        assert here.reasons() == ["blind", "recovered"]
+
+
+def test_a_reading_that_must_be_kept_again_widens_once(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here, here.daemon() as running:
+        here.warm_up(now := at("11-18T12:30"))
+        here.api.failing = {USAGE: 429}
+        before = here.requests(now)[USAGE]
+        with running.locked():
+            running.turn(here.usage_reader, now := now + MINUTE)
+            assert here.requests(now)[USAGE] == before
+        running.again(now)
+        assert here.store.planned()[USAGE].words == "every 2 minutes since a 429"
+        assert here.requests(now)[USAGE] == before + 1
+
+
+def test_a_start_forgets_what_the_last_process_had_planned(tmp_path: Path) -> None:
+    with scene(tmp_path, small(), at("11-18T11:00"), DAY_CAP) as here, here.daemon() as running:
+        running.turn(here.usage_reader, now := at("11-18T12:30"))
+        assert set(here.store.planned()) == {USAGE}
+        here.start(now)
+        assert here.store.planned() == {}
+        here.usage(now + MINUTE)
+        assert here.store.planned() == {}, "one pass without a daemon plans nothing"
+        assert here.requests(now)[USAGE] > 0

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from budgetd import clock
+from budgetd.commands.run import _plan as plan_of
+from budgetd.polling import PollingPlan
+from budgetd.settings import Settings
 from budgetd.simulator.clocks import FixedClock
 from budgetd.simulator.faults import Fault
 from budgetd.simulator.server import SimulatedServer, serve
+from budgetd.store import StoreError
 from tests.cost_client import KEY
-from tests.living import Hook, Place
-from tests.same_day import at, small, truth
+from tests.living import Hook, Place, running, until
+from tests.same_day import at, scene, small, truth
 
 pytestmark = pytest.mark.network
 
@@ -62,11 +68,69 @@ def test_once_estimates_today_and_status_says_so(api: SimulatedServer, tmp_path:
     assert "Data through 18 Nov 2026 19:56 UTC." in text
     assert "cap, November 2026, partly estimated" in text
     assert "cap, 18 Nov 2026, estimated" in text
-    assert {line.split()[0] for line in text.split("Sources\n")[1].splitlines()} == {"cost_report", "usage_report"}
+    sources = text.split("Sources\n")[1].splitlines()
+    assert {line.split()[0] for line in sources[::2]} == {"cost_report", "usage_report"}
+    assert {line.split(".")[0].strip() for line in sources[1::2]} == {"No next poll is planned"}
     document = json.loads(place.run("status", "--json").out)
     assert [rule["basis"] for rule in document["rules"]] == ["mixed", "estimated"]
     assert document["data_through"] == "2026-11-18T19:56:00Z"
+    assert [(each["next_poll_at"], each["plan"], each["widened"]) for each in document["sources"]] == [(None,) * 3] * 2
     assert Decimal(spent) >= 10
+    with place.state() as state:
+        counted = state.requests(NOON.date())
+    assert sum(count for days in counted.values() for count in days.values()) == len(api.exchanges)
+    assert {source: set(days) for source, days in counted.items()} == {
+        "cost_report": {NOON.date()},
+        "usage_report": {NOON.date()},
+    }
+
+
+def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) -> None:
+    with serve(small(), clock=FixedClock(clock.now()), key=KEY) as api, Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto", "BUDGETD_LOG": "logfmt"})
+        place.write({"audit": hook.url()}, RULES)
+        with running(place):
+            until(lambda: len(json.loads(place.run("status", "--json").out or '{"sources": []}')["sources"]) == 2, 40)
+            now = clock.now()
+            page, document = place.run("status").out, json.loads(place.run("status", "--json").out)
+            sent = Counter("usage" if "usage_report" in each.request.path else "bill" for each in api.exchanges)
+    bill, use = document["sources"]
+    assert [use["plan"], use["interval_seconds"], use["widened"]] == ["every minute", 60, False]
+    assert [bill["interval_seconds"] in (300, 3600), bill["widened"]] == [True, False]
+    for each in (bill, use):
+        wait = datetime.fromisoformat(each["next_poll_at"]) - now
+        assert (
+            timedelta(seconds=each["interval_seconds"] - 30) < wait < timedelta(seconds=each["interval_seconds"] * 1.1)
+        )
+    asked = [each["requests_today"] + each["requests_yesterday"] for each in (bill, use)]
+    assert sum(asked) == sent.total()
+    assert asked[1] >= sent["usage"] > 0
+    words = " ".join(page.split())
+    assert "Hourly, every 5 minutes while yesterday's bill is due, next poll " in words
+    assert "Every minute, next poll " in words
+    assert f"{use['requests_today']} requests today, {use['requests_yesterday']} yesterday." in words
+    after = " ".join(place.run("status").out.split())
+    assert "Every minute, while a daemon runs. " in after
+
+
+def test_each_source_has_a_plan_of_its_own_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
+    place = Place(tmp_path / "place", "http://127.0.0.1:1")
+    usual = Settings.load(place.environment, place.folder)
+    own = Settings.load({**place.environment, "BUDGETD_POLL_EVERY": "90s"}, place.folder)
+    with scene(tmp_path / "state", small(), NOON, *RULES) as here:
+        plans = [plan_of(reader, usual) for reader in (here.bill_reader, here.usage_reader)]
+        assert plans == [PollingPlan(), PollingPlan(timedelta(minutes=1), widest=timedelta(minutes=15))]
+        plans = [plan_of(reader, own) for reader in (here.bill_reader, here.usage_reader)]
+        assert [plan.every for plan in plans] == [timedelta(seconds=90)] * 2
+
+
+def planned(place: Place) -> dict[str, object]:
+    """What the state holds of the next polls; nothing while it is being made."""
+    try:
+        with place.state() as state:
+            return dict(state.planned())
+    except StoreError:
+        return {}
 
 
 def test_without_the_setting_nothing_asks_for_usage(api: SimulatedServer, tmp_path: Path) -> None:

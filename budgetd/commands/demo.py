@@ -212,10 +212,10 @@ def _messages(folder: Folder, slack: SlackPreview, screen: Terminal) -> Iterator
 def _status(folder: Folder, rulebook: Rulebook, screen: Terminal) -> Iterator[str]:
     """The status page as of the last poll; of the rules only the budgets, for its length."""
     yield from _heading("What budgetd status shows of the budgets", screen)
-    with contextlib.closing(open_read_only(folder.database)) as state:
-        seen = status.look(state, rulebook)
-    budgets = tuple(each for each in seen.rules if each.rule.kind == "cap")
     around = Around(max(story.polls()), running=True)
+    with contextlib.closing(open_read_only(folder.database)) as state:
+        seen = status.look(state, rulebook, around.now)
+    budgets = tuple(each for each in seen.rules if each.rule.kind == "cap")
     yield from status_text.Page(screen, around).lines(replace(seen, rules=budgets))
 
 

@@ -15,7 +15,7 @@ from budgetd.daemon import EXIT_STATE, Daemon, Inbox, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Evaluator
 from budgetd.outbox import Outbox
-from budgetd.polling import SAME_DAY, PollingPlan
+from budgetd.polling import SAME_DAY, WIDEST_SAME_DAY, PollingPlan
 from budgetd.reader import Reader, UsageReader
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
@@ -90,8 +90,9 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
 
 def _plan(reader: Reader, settings: Settings) -> PollingPlan:
     """The operator's interval for every source; else the plan for the bill, and a minute for same-day use."""
-    same_day = SAME_DAY if isinstance(reader, UsageReader) else None
-    return PollingPlan(settings.poll_every or same_day)
+    if isinstance(reader, UsageReader):
+        return PollingPlan(settings.poll_every or SAME_DAY, WIDEST_SAME_DAY)
+    return PollingPlan(settings.poll_every)
 
 
 def _heed_signals(daemon: Daemon) -> None:

@@ -14,7 +14,10 @@ whole limit), instants RFC 3339 in UTC; what is not known is null.
                        scope[], amount, limit, share, reached[], incident, against, baseline
     channels[]         name, configured, pending, given_up, last_delivered_at, failing_since, next_attempt_at,
                        last_outcome, last_detail
-    sources[]          name, last_good_at, failing_since, failures, failure, message
+    sources[]          name, last_good_at, failing_since, failures, failure, message, next_poll_at (null: no daemon has
+                       planned one), interval_seconds (between polls, as they are planned at present), widened (since
+                       the service said "too many requests"), plan (in words), requests_today, requests_yesterday
+                       (HTTP requests to the API by UTC day, pages, repetitions and names included)
 
 A scope is a list of dimension, id, name; it is empty for all that the rule matches. A period has start, end, name.
 """
@@ -28,13 +31,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from budgetd import clock
 from budgetd.commands import status_json, status_text
 from budgetd.commands.terminal import show, terminal
 from budgetd.model import CostDay
-from budgetd.overview import Around, Overview, first_day, overview
+from budgetd.overview import Around, Overview, first_day, overview, polling_states
 from budgetd.period import DAY
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
@@ -83,13 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_CONFIGURATION
     rulebook, rules_error = rules_as_written(settings.rules)
     running, pid = daemon_of(settings.database)
+    now = clock.now()
     try:
         with contextlib.closing(open_read_only(settings.database)) as state:
-            seen = look(state, rulebook)
+            seen = look(state, rulebook, now)
     except StoreError as error:
         print(f"budgetd status: {no_state(settings.database, running, error)}", file=sys.stderr)
         return EXIT_FAILED
-    around = Around(clock.now(), running, pid, rules_error)
+    around = Around(now, running, pid, rules_error)
     if arguments.json:
         print(json.dumps(status_json.document(seen, around), indent=2))
     else:
@@ -105,7 +110,7 @@ def rules_as_written(path: Path) -> tuple[Rulebook | None, str]:
         return None, str(error)
 
 
-def look(state: StateReader, rulebook: Rulebook | None) -> Overview:
+def look(state: StateReader, rulebook: Rulebook | None, now: datetime) -> Overview:
     """What the state holds, seen through the rules. Raises StoreError."""
     memory = state.recall()
     rules = rulebook.rules if rulebook is not None else ()
@@ -114,7 +119,9 @@ def look(state: StateReader, rulebook: Rulebook | None) -> Overview:
         days = state.cost_days(first_day(rules, memory.through), memory.through.date() + DAY)
     groups = rulebook.groups if rulebook is not None else {}
     channels = rulebook.channels if rulebook is not None else None
-    return overview(memory, state.deliveries(limit=DELIVERIES), rules, groups, channels, days)
+    today = now.astimezone(UTC).date()
+    polling = polling_states(state.planned(), state.requests(today - DAY), today)
+    return overview(memory, state.deliveries(limit=DELIVERIES), rules, groups, channels, days, polling)
 
 
 def daemon_of(database: Path) -> tuple[bool | None, int | None]:

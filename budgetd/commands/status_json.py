@@ -8,7 +8,7 @@ from typing import Any
 
 from budgetd import money
 from budgetd.model import Health, Incident, Label
-from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
+from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
 from budgetd.period import Period
 
 
@@ -23,7 +23,7 @@ def document(seen: Overview, around: Around) -> dict[str, Any]:
         "firing": [_firing(each) for each in seen.firing],
         "rules": [_rule(each, seen.days) for each in seen.rules],
         "channels": [_channel(each) for each in seen.channels],
-        "sources": [_source(each) for each in seen.sources],
+        "sources": [_source(each, seen.polling.get(each.source, Polling())) for each in seen.sources],
     }
 
 
@@ -110,7 +110,8 @@ def _channel(each: ChannelState) -> dict[str, Any]:
     }
 
 
-def _source(health: Health) -> dict[str, Any]:
+def _source(health: Health, polling: Polling) -> dict[str, Any]:
+    planned = polling.planned
     return {
         "name": health.source,
         "last_good_at": instant(health.last_good),
@@ -118,4 +119,10 @@ def _source(health: Health) -> dict[str, Any]:
         "failures": health.failures,
         "failure": health.failure.value if health.failure is not None else None,
         "message": health.message or None,
+        "next_poll_at": instant(planned.at) if planned is not None else None,
+        "interval_seconds": round(planned.interval.total_seconds()) if planned is not None else None,
+        "widened": planned.widened if planned is not None else None,
+        "plan": planned.words if planned is not None else None,
+        "requests_today": polling.requests_today,
+        "requests_yesterday": polling.requests_yesterday,
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from budgetd import money
@@ -13,11 +13,13 @@ from budgetd.blind import BLIND_RULE
 from budgetd.commands.terminal import Terminal, cells, fit
 from budgetd.escaping import for_text, name
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Basis, Failure, Health, Label, Outcome, Reason, Severity, State
-from budgetd.overview import Around, ChannelState, Firing, Overview, Reading, RuleReadings, share_of
+from budgetd.model import Basis, Failure, Health, Label, Outcome, Planned, Reason, Severity, State
+from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
 from budgetd.wording import SAME_DAY_SOURCE, ago, instant
 
 TOP_SCOPES = 5
+# A poll that is under way was due a moment ago.
+BARELY_LATE = timedelta(minutes=1)
 LONGEST_BAR, SHORTEST_BAR = 14, 6
 LEAST_NAME = 12
 EVERYTHING = "everything"
@@ -75,7 +77,7 @@ class Page:
             for channel in seen.channels:
                 yield from self._channel(channel, width)
         yield from self._section("Sources")
-        yield from self._sources(seen.sources)
+        yield from self._sources(seen.sources, seen.polling)
 
     def _section(self, title: str) -> Iterator[str]:
         yield ""
@@ -219,20 +221,41 @@ class Page:
             return "unused", "dim", f"nothing was sent yet; try it: budgetd notify {name(channel.name)}"
         return "ok", "green", ", ".join([last, *parts])
 
-    def _sources(self, sources: Sequence[Health]) -> Iterator[str]:
+    def _sources(self, sources: Sequence[Health], polling: Mapping[str, Polling]) -> Iterator[str]:
         if not sources:
             yield "  nothing was read yet"
         for health in sources:
-            last = f"last read {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
-            if health.failing_since is None:
-                yield f"  {health.source}  {self.terminal.paint('ok', 'green')}  {last}"
-                continue
-            polls = f"{health.failures} failed poll{'s' if health.failures > 1 else ''}"
-            parts = ", ".join(part for part in (self._since(health.failing_since), polls, last or "never read") if part)
-            first, *others = self.terminal.wrapped(f"{health.source}  BLIND  {parts}", 4, first=2)
-            yield first.replace("BLIND", self.terminal.paint("BLIND", "red"), 1)
-            yield from others
-            yield from self.terminal.wrapped(f"{for_text(health.message).rstrip('.')}. {_mend(health)}", 4)
+            yield from self._health(health)
+            yield from self.terminal.wrapped(self._polling(polling.get(health.source, Polling())), 4)
+
+    def _health(self, health: Health) -> Iterator[str]:
+        last = f"last read {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
+        if health.failing_since is None:
+            yield f"  {health.source}  {self.terminal.paint('ok', 'green')}  {last}"
+            return
+        polls = f"{health.failures} failed poll{'s' if health.failures > 1 else ''}"
+        parts = ", ".join(part for part in (self._since(health.failing_since), polls, last or "never read") if part)
+        first, *others = self.terminal.wrapped(f"{health.source}  BLIND  {parts}", 4, first=2)
+        yield first.replace("BLIND", self.terminal.paint("BLIND", "red"), 1)
+        yield from others
+        yield from self.terminal.wrapped(f"{for_text(health.message).rstrip('.')}. {_mend(health)}", 4)
+
+    def _polling(self, polling: Polling) -> str:
+        """`Every minute, next poll 18 Nov 06:05 UTC. 362 requests today, 1,440 yesterday.`"""
+        count = f"{polling.requests_today:,} request{'' if polling.requests_today == 1 else 's'} today"
+        return f"{self._next_poll(polling.planned)}. {count}, {polling.requests_yesterday:,} yesterday."
+
+    def _next_poll(self, planned: Planned | None) -> str:
+        if planned is None:
+            return "No next poll is planned"
+        plan = planned.words[:1].upper() + planned.words[1:]
+        if not self.around.running:
+            # Whether it will be kept to is nobody's guess but the daemon's.
+            return f"{plan}, while a daemon runs"
+        late = self.around.now - planned.at
+        if late < BARELY_LATE:
+            return f"{plan}, next poll {short(planned.at)}"
+        return f"{plan}, next poll overdue by {ago(planned.at, self.around.now)}"
 
 
 _MEND = {

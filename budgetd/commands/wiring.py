@@ -20,7 +20,7 @@ from budgetd.evaluation import Evaluator, Judge
 from budgetd.http import Api, ping
 from budgetd.model import Failure, Label, Reason, Severity, SourceError
 from budgetd.pricing import RateTable
-from budgetd.reader import Reader, UsageReader
+from budgetd.reader import Directory, Reader, UsageReader
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
 from budgetd.sources.account import AdminAccount
@@ -91,16 +91,24 @@ def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple
     with contextlib.ExitStack() as stack:
         for api in apis:
             stack.callback(api.close)
-        bill = _bill_reader(apis[0], known)
-        yield (bill, *(_usage_reader(api, settings, known, judge) for api in apis[1:]))
+        directory = Directory()
+        bill = _bill_reader(apis[0], known, directory)
+        yield (bill, *(_usage_reader(api, settings, known, judge, directory) for api in apis[1:]))
 
 
-def _bill_reader(api: Api, known: Memory) -> Reader:
+def _bill_reader(api: Api, known: Memory, directory: Directory) -> Reader:
     report = CostReport(api, through=known.throughs.get(CostReport.NAME))
-    return Reader(report, AdminAccount(api), known.organisation, lambda: api.last_skew)
+    return Reader(
+        report,
+        AdminAccount(api),
+        known.organisation,
+        lambda: api.last_skew,
+        requests=lambda: api.requests,
+        directory=directory,
+    )
 
 
-def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> Reader:
+def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge, directory: Directory) -> Reader:
     # Before anything was judged prices are what the state has: the list's would raise false alarms.
     rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
     report = UsageReport(
@@ -113,6 +121,8 @@ def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> 
         lambda: judge.billed_through,
         lambda: bool((judge.rates or rates).learned),
         lambda: api.last_skew,
+        requests=lambda: api.requests,
+        directory=directory,
     )
 
 

@@ -105,5 +105,6 @@ def _started(stage: Stage) -> Iterator[_Process]:
         flavours = {story.SLACK: Flavour.SLACK}
         outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
         known = store.recall()
-        reader = Reader(CostReport(api, through=known.through), AdminAccount(api), known.organisation)
+        source = CostReport(api, through=known.through)
+        reader = Reader(source, AdminAccount(api), known.organisation, requests=lambda: api.requests)
         yield _Process(store, reader, evaluator, outbox, inbox)

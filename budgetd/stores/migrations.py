@@ -240,6 +240,27 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        "how sources are polled: requests by UTC day, and when the next poll is planned",
+        (
+            """CREATE TABLE request_count (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                source TEXT NOT NULL CHECK (source != ''),
+                day TEXT NOT NULL CHECK (day LIKE '____-__-__'),
+                requests INTEGER NOT NULL CHECK (requests > 0),
+                PRIMARY KEY (organisation, source, day)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE planned_poll (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                source TEXT NOT NULL CHECK (source != ''),
+                at TEXT NOT NULL CHECK (at LIKE '____-__-__T__:__:__.______Z'),
+                interval_ms INTEGER NOT NULL CHECK (interval_ms > 0),
+                widened INTEGER NOT NULL CHECK (widened IN (0, 1)),
+                words TEXT NOT NULL CHECK (words != ''),
+                PRIMARY KEY (organisation, source)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 

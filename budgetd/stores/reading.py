@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
-from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Drift, Incident, Notice, Organisation
+from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Drift, Incident, Notice, Organisation, Planned
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
 from budgetd.stores.database import (
@@ -113,6 +113,19 @@ class SqliteReader:
             Drift(date.fromisoformat(row["day"]), Decimal(row["estimated"]), Decimal(row["billed"]))
             for row in self._database.rows(sql, (HOME, limit))
         )
+
+    def planned(self) -> Mapping[str, Planned]:
+        """The next poll of each source, as the process that has the state planned it last."""
+        rows = self._database.rows("SELECT * FROM planned_poll WHERE organisation = ?", (HOME,))
+        return {row["source"]: records.planned(row) for row in rows}
+
+    def requests(self, since: date) -> Mapping[str, Mapping[date, int]]:
+        """How many requests each source took on the UTC days from `since` on; days without any are left out."""
+        counts: defaultdict[str, dict[date, int]] = defaultdict(dict)
+        sql = "SELECT source, day, requests FROM request_count WHERE organisation = ? AND day >= ?"
+        for row in self._database.rows(sql, (HOME, since.isoformat())):
+            counts[row["source"]][date.fromisoformat(row["day"])] = row["requests"]
+        return counts
 
     def known_days(self) -> frozenset[date]:
         """The UTC days whose cost lines are kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from pydantic import TypeAdapter
@@ -21,6 +21,7 @@ from budgetd.model import (
     Kind,
     Notice,
     Outcome,
+    Planned,
     Reason,
     RuleState,
     Scope,
@@ -32,6 +33,8 @@ from budgetd.money import canonical
 from budgetd.period import Period
 
 Values = dict[str, str | int | None]
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 _FACTS: TypeAdapter[Facts] = TypeAdapter(Facts)
 
@@ -108,6 +111,19 @@ def health(row: sqlite3.Row) -> Health:
         announced=None if row["announced"] is None else Severity(row["announced"]),
         sequence=row["sequence"],
     )
+
+
+def planned_values(planned: Planned) -> Values:
+    return {
+        "at": instant_text(planned.at),
+        "interval_ms": planned.interval // _MILLISECOND,
+        "widened": int(planned.widened),
+        "words": planned.words,
+    }
+
+
+def planned(row: sqlite3.Row) -> Planned:
+    return Planned(instant(row["at"]), row["interval_ms"] * _MILLISECOND, bool(row["widened"]), row["words"])
 
 
 def incident_values(incident: Incident) -> Values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from budgetd.model import Changes, CostDay, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
@@ -108,6 +108,7 @@ class SqliteStore(SqliteReader):
             if changes.organisation is not None:
                 self._pin(connection, changes.organisation)
             _write_knowledge(connection, changes)
+            _write_polling(connection, changes)
             costs.write_days(connection, days, changes.at)
             _write_decisions(connection, changes)
 
@@ -149,6 +150,7 @@ class SqliteStore(SqliteReader):
     def interrupted(self, now: datetime) -> int:
         """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many."""
         with self._database.transaction() as connection:
+            connection.execute("DELETE FROM planned_poll WHERE organisation = ?", (HOME,))
             closed = connection.execute(
                 "UPDATE attempt SET ended_at = ?, outcome = ?, detail = ? WHERE organisation = ? AND outcome IS NULL",
                 (instant_text(now), Outcome.UNKNOWN, "the process ended during the attempt", HOME),
@@ -327,6 +329,23 @@ def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
     )
 
 
+def _write_polling(connection: sqlite3.Connection, changes: Changes) -> None:
+    """What the poll of the source took, and when the next one is planned."""
+    if changes.requests:
+        day = changes.at.astimezone(UTC).date().isoformat()
+        connection.execute(
+            """INSERT INTO request_count (organisation, source, day, requests) VALUES (?, ?, ?, ?)
+               ON CONFLICT DO UPDATE SET requests = requests + excluded.requests""",
+            (HOME, changes.source, day, changes.requests),
+        )
+    if changes.planned is not None:
+        connection.execute(
+            """INSERT OR REPLACE INTO planned_poll (organisation, source, at, interval_ms, widened, words)
+               VALUES (:home, :source, :at, :interval_ms, :widened, :words)""",
+            {"home": HOME, "source": changes.source, **records.planned_values(changes.planned)},
+        )
+
+
 def _write_decisions(connection: sqlite3.Connection, changes: Changes) -> None:
     """What was decided, and what must leave because of it."""
     connection.executemany(
@@ -359,6 +378,7 @@ def _prune(connection: sqlite3.Connection, history: datetime, attempts: datetime
     connection.execute("DELETE FROM cost_line WHERE organisation = :home AND day < :day", values)
     connection.execute("DELETE FROM cost_day WHERE organisation = :home AND day < :day", values)
     connection.execute("DELETE FROM drift WHERE organisation = :home AND day < :day", values)
+    connection.execute("DELETE FROM request_count WHERE organisation = :home AND day < :day", values)
     connection.execute(
         "DELETE FROM incident WHERE organisation = :home AND state = 'resolved' AND changed_at < :history", values
     )
