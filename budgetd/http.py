@@ -138,6 +138,11 @@ class Api:
         self._closed = True
         self._client.close()
 
+    def key_number(self) -> int:
+        """Counts the keys that this process has had so far; it grows when another key is in its place."""
+        self._key.read()
+        return self._key.number
+
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         """The body of a 200 answer, tried again with growing pauses while that may help.
 
@@ -256,6 +261,7 @@ class _Key(httpx.Auth):
     def __init__(self, provide: Callable[[], str]) -> None:
         self._provide = provide
         self.sent = ""
+        self.number = 0
 
     def read(self) -> str | None:
         """Take the present key; what is wrong with it otherwise, in words that do not hold it."""
@@ -270,6 +276,7 @@ class _Key(httpx.Auth):
             return "the key is empty"
         if re.fullmatch(r"[!-~]+", key) is None:
             return "the key holds characters that no key has"
+        self.number += key != self.sent
         self.sent = key
         return None
 

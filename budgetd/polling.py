@@ -48,7 +48,7 @@ class PollingPlan:
 
     def _after_failure(self, error: SourceError, failures: int) -> timedelta:
         asked = timedelta(seconds=error.retry_after or 0)
-        if error.failure in (Failure.REFUSED, Failure.REJECTED):
+        if error.failure in (Failure.REFUSED, Failure.REJECTED, Failure.FOREIGN):
             return max(AFTER_REFUSAL, asked)
         planned = AFTER_FAILURE[min(max(failures, 1), len(AFTER_FAILURE)) - 1]
         return max(min(planned, self.every or planned), asked)

@@ -21,7 +21,8 @@ class Reader:
     """Reads a source and the account's names. It decides nothing, and keeps nothing that must survive.
 
     `pinned` is the organisation that the state belongs to: a key of another one is refused, never mixed in.
-    `skew` tells by how many seconds the service's clock was ahead of ours at its last answer.
+    `skew` tells by how many seconds the service's clock was ahead of ours at its last answer. `key` tells the present
+    key from those before it: whose it is is asked before anything is read with it.
     """
 
     def __init__(
@@ -30,9 +31,12 @@ class Reader:
         account: Account,
         pinned: Organisation | None,
         skew: Callable[[], float | None] = lambda: None,
+        key: Callable[[], int] = lambda: 0,
     ) -> None:
         self.source = source
         self._skew = skew
+        self._key = key
+        self._asked_key = 0
         self._account = account
         self._pinned = pinned
         self._organisation: Organisation | None = None
@@ -43,16 +47,26 @@ class Reader:
         """What a poll at `now` brings; never raises SourceError. `since`: the first UTC day that is lacking."""
         workspaces: tuple[Workspace, ...] | None = None
         try:
-            if self._organisation is None or self._names_are_old(now):
+            key = self._key()
+            if self._organisation is None or key != self._asked_key or self._names_are_old(now):
                 self._organisation = self._own_organisation()
                 workspaces = self._workspaces()
-                self._asked_names = now
-            report = self.source.read(now, self._history(since))
+                self._asked_names, self._asked_key = now, key
+            report, used = self.source.read(now, self._history(since)), self._lessons()
+            self._look_at_key_again()
         except SourceError as error:
             return Observation(self.source.name, None, error, self._organisation, workspaces)
         self._asked_since = since or self._asked_since
-        used = self._lessons()
         return Observation(self.source.name, report, None, self._organisation, workspaces, self._skew(), used)
+
+    def _look_at_key_again(self) -> None:
+        """A key that was changed while it was in use may have read a part of what was read. Raises SourceError."""
+        if self._key() != self._asked_key:
+            try:
+                self._own_organisation()
+            except SourceError:
+                self.source.forget()
+                raise
 
     def _lessons(self) -> tuple[UsageDay, ...]:
         """Closed days of use that have a bill, to learn prices from. None for a source that is itself the bill."""
@@ -70,7 +84,7 @@ class Reader:
         found = self._account.organisation()
         if self._pinned is not None and found.id != self._pinned.id:
             raise SourceError(
-                Failure.REFUSED,
+                Failure.FOREIGN,
                 f"the admin key belongs to organisation {found.name} ({found.id}), but the state is that of "
                 f"{self._pinned.name} ({self._pinned.id}): use that organisation's key, or another BUDGETD_DATABASE",
             )
@@ -98,8 +112,9 @@ class UsageReader(Reader):
         pinned: Organisation | None,
         billed_through: Callable[[], datetime | None],
         skew: Callable[[], float | None] = lambda: None,
+        key: Callable[[], int] = lambda: 0,
     ) -> None:
-        super().__init__(source, account, pinned, skew)
+        super().__init__(source, account, pinned, skew, key)
         self._usage = source
         self._billed_through = billed_through
         self._learned_from: datetime | None = None

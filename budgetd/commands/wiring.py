@@ -97,7 +97,7 @@ def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple
 
 def _bill_reader(api: Api, known: Memory) -> Reader:
     report = CostReport(api, through=known.throughs.get(CostReport.NAME))
-    return Reader(report, AdminAccount(api), known.organisation, lambda: api.last_skew)
+    return Reader(report, AdminAccount(api), known.organisation, lambda: api.last_skew, api.key_number)
 
 
 def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> Reader:
@@ -106,8 +106,8 @@ def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge) -> 
     report = UsageReport(
         api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
     )
-    account = AdminAccount(api)
-    return UsageReader(report, account, known.organisation, lambda: judge.billed_through, lambda: api.last_skew)
+    account, skew = AdminAccount(api), lambda: api.last_skew
+    return UsageReader(report, account, known.organisation, lambda: judge.billed_through, skew, api.key_number)
 
 
 def _api(settings: Settings) -> Api:
