@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,10 +13,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from budgetd import money
+from budgetd import blind, money
 from budgetd.daemon import Inbox, Ticked, observe, tick
 from budgetd.delivery import InThisThread
-from budgetd.evaluation import Evaluator
+from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour, Message
 from budgetd.model import CostDay, Failure, Incident, Notice, Outcome, Receipt, SourceError
 from budgetd.outbox import Outbox
@@ -40,6 +40,7 @@ OPUS, SONNET = prices.model("claude-opus-4-8"), prices.model("claude-sonnet-4-6"
 USAGE = "usage_report"
 # What the usage report cannot know.
 UNCOUNTED = ("code_execution", "session_usage")
+_FAILURES = {500: Failure.UNAVAILABLE, 503: Failure.UNAVAILABLE, 401: Failure.REFUSED, 403: Failure.REFUSED}
 _HEADERS = {"x-api-key": ADMIN_KEY, "anthropic-version": "2023-06-01"}
 _FAST = {**_HEADERS, "anthropic-beta": SPEED_BETA}
 
@@ -60,6 +61,8 @@ def small(*, research: int = 2_400, chat: int = 1_200, discount: str = "0.92", *
 class Api:
     """The simulated API as a Getter, at the time `now`. `failing`: the status to answer with, by a part of the path.
 
+    `frozen`: the time at which it stopped to count, by a part of the path. `change`: what becomes of a path's answers.
+    `skew`: the seconds by which its clock is ahead of ours; None: it does not say.
     `fast`: with the beta that shows the speed. `asked` counts requests by the last word of their path.
     """
 
@@ -67,6 +70,9 @@ class Api:
     now: datetime
     fast: bool = False
     failing: dict[str, int] = field(default_factory=dict)
+    frozen: dict[str, datetime] = field(default_factory=dict)
+    change: Callable[[str, bytes], bytes] = lambda _path, body: body
+    skew: float | None = None
     asked: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -81,12 +87,12 @@ class Api:
         self.asked[path.removesuffix("/messages").rsplit("/", 1)[-1]] += 1
         for part, status in self.failing.items():
             if part in path:
-                failure = Failure.UNAVAILABLE if status >= 500 else Failure.REJECTED
-                raise SourceError(failure, f"HTTP {status}", status=status)
-        answer = self._api.respond(Request("GET", path, tuple(params), _FAST if self.fast else _HEADERS), self.now)
+                raise SourceError(_FAILURES.get(status, Failure.REJECTED), f"HTTP {status}", status=status)
+        at = next((when for part, when in self.frozen.items() if part in path), self.now)
+        answer = self._api.respond(Request("GET", path, tuple(params), _FAST if self.fast else _HEADERS), at)
         if answer.status != 200:
             raise SourceError(Failure.REJECTED, answer.body.decode(), status=answer.status)
-        return answer.body
+        return self.change(path, answer.body)
 
 
 @dataclass
@@ -108,6 +114,7 @@ class Scene:
         self.channel = Recorder()
         self.alerts: list[dict[str, Any]] = []
         self.notices: list[Notice] = []
+        self.key = 1
         lines = ["version: 1", "channels:", '  team: "json://127.0.0.1/"', "routes:", "  - {notify: [team]}", "rules:"]
         self._rules = "\n".join([*lines, *(f"  - {rule}" for rule in rules), ""])
         self._folder = folder
@@ -131,12 +138,20 @@ class Scene:
         self._inbox = inbox
         known, account = self.store.recall(), AdminAccount(self.api)
         billed, rates = known.throughs.get(CostReport.NAME), RateTable.from_rows(known.rates)
-        self._bill = Reader(CostReport(self.api, through=billed), account, known.organisation)
+        self._bill = Reader(CostReport(self.api, through=billed), account, known.organisation, self._skew, self._key)
         betas = [SPEED_BETA] if self.api.fast else []
         source = UsageReport(
             self.api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
         )
-        self._usage = UsageReader(source, account, known.organisation, lambda: judge.billed_through)
+        self._usage = UsageReader(
+            source, account, known.organisation, lambda: judge.billed_through, self._skew, self._key
+        )
+
+    def _skew(self) -> float | None:
+        return self.api.skew
+
+    def _key(self) -> int:
+        return self.key
 
     def close(self) -> None:
         if self._store is not None:
@@ -153,10 +168,14 @@ class Scene:
         """A poll of the usage report, and what follows from it."""
         return self._poll(self._usage, now)
 
+    def observed_usage(self, now: datetime) -> Observation:
+        """What a poll of the usage report brings by our clock's time, whatever the API's is. Nothing follows yet."""
+        return observe(self._usage, now, self.evaluator.wanted_since(now))
+
     def both(self, now: datetime) -> None:
         """Both sources at once: use was read before the bill, and is taken after it."""
         self.api.now = now
-        observed = observe(self._usage, now, self.evaluator.wanted_since(now))
+        observed = self.observed_usage(now)
         self.bill(now)
         self.notices += self.evaluator.take(observed, now).notices
 
@@ -179,6 +198,11 @@ class Scene:
         return ticked
 
     # --- what is so ------------------------------------------------------------------------------
+
+    def is_well(self, now: datetime) -> bool:
+        """Whether the heartbeat may be heard after the last poll."""
+        known = self.store.recall()
+        return blind.is_well(known.health, (CostReport.NAME, USAGE), known.outbox, now)
 
     def reasons(self, rule: str | None = None) -> list[str]:
         """Why people were told something, in order."""
