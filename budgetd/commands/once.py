@@ -8,6 +8,7 @@ import queue
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Judge, Observation
 from budgetd.message import render_safely
-from budgetd.model import Changes
+from budgetd.model import Changes, Failure
 from budgetd.outbox import Outbox
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
@@ -40,14 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: everything was read and delivered. 1: something was not; the state holds what is still to be delivered."""
+    """0: everything was read and delivered. 1: something was not; the state holds what is still to be delivered.
+
+    78: configuration with mistakes, the key of another organisation for one.
+    """
     now = arguments.at or clock.now()
     try:
         settings = wiring.settings_or_error()
         logs.set_up(settings.log)
         rulebook = wiring.rules_or_error(settings)
-        act = _rehearse if arguments.dry_run else _act
-        return act(settings, rulebook, now)
+        if arguments.dry_run:
+            return _rehearse(settings, rulebook, now)
+        return _act(settings, rulebook, now, by_clock=arguments.at is None)
     except wiring.ConfigurationError as error:
         wiring.complain(error)
         return wiring.EXIT_CONFIGURATION
@@ -56,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return wiring.EXIT_FAILED
 
 
-def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
+def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: bool) -> int:
+    """`by_clock`: `now` is what this machine's clock says, so that it matters whether that is right."""
     inbox: Inbox = queue.SimpleQueue()
     equipment = wiring.equip(rulebook)
     with contextlib.ExitStack() as stack:
@@ -71,6 +77,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
         seen = []
         for reader in readers:
             observation = observe(reader, now, evaluator.wanted_since(now))
+            observation = observation if by_clock else replace(observation, skew=None)
             seen.append((observation, caretaker.doing(partial(evaluator.take, observation, now), now, steady)))
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
@@ -90,11 +97,11 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
 
 
 def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
-    errors = [observation.error for observation, _ in seen if observation.error is not None]
+    blind = {health.message: health.failure for _, changes in seen for health in changes.health if health.failure}
     for observation, _ in seen:
         _remark(observation)
-    for error in errors:
-        wiring.complain(error)
+    for message in blind:
+        wiring.complain(message)
     reached = [changes.through for _, changes in seen if changes.through is not None]
     if reached:
         said = sum(len(changes.notices) for _, changes in seen)
@@ -104,7 +111,9 @@ def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waitin
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
         )
-    return wiring.EXIT_FAILED if errors or waiting else wiring.EXIT_DONE
+    if Failure.FOREIGN in blind.values():
+        return wiring.EXIT_CONFIGURATION
+    return wiring.EXIT_FAILED if blind or waiting else wiring.EXIT_DONE
 
 
 def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
@@ -116,7 +125,8 @@ def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
             wiring.complain("a dry run reads the bill only; same-day estimates come with a real one")
         if observation.error is not None:
             wiring.complain(observation.error)
-            return wiring.EXIT_FAILED
+            foreign = observation.error.failure is Failure.FOREIGN
+            return wiring.EXIT_CONFIGURATION if foreign else wiring.EXIT_FAILED
         _show(judge.judge(observation, now), observation, now)
     return wiring.EXIT_DONE
 

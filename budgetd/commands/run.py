@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT: 0. Configuration with mistakes: 78. State in use: 1; state that failed: 75."""
+    """Run until SIGTERM or SIGINT: 0. Configuration with mistakes, another organisation's key: 78. State in use: 1;
+    state that failed: 75.
+    """
     try:
         settings = wiring.settings_or_error()
         logs.set_up(settings.log)
@@ -83,7 +85,10 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
         now = clock.now()
         daemon.caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, clock.monotonic())
         try:
-            return daemon.run()
+            code = daemon.run()
+            if code == wiring.EXIT_CONFIGURATION:
+                wiring.complain(daemon.status)
+            return code
         finally:
             lanes.close()
 
