@@ -30,6 +30,7 @@ from budgetd.rules import Rule, current_period
 from budgetd.scope import Group, Naming
 from budgetd.spend import Spend
 from budgetd.store import DeliveryRecord, Memory
+from budgetd.wording import CLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def overview(
         rules=tuple(_rule_readings(rule, spend, memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
-        sources=tuple(sorted(memory.health.values(), key=lambda health: health.source)),
+        sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
     )
 
 

@@ -125,6 +125,13 @@ def test_a_key_goes_as_x_api_key_and_a_token_as_bearer(key: str, header: str, va
     assert len({"x-api-key", "authorization"} & headers.keys()) == 1
 
 
+def test_another_key_has_another_number() -> None:
+    keys = iter(["sk-ant-one-00000000", "sk-ant-one-00000000", "sk-ant-two-00000000", "", "sk-ant-two-00000000"])
+    client = api("http://127.0.0.1:1", lambda: next(keys))
+    assert [client.key_number() for _ in range(5)] == [1, 1, 2, 2, 2]
+    client.close()
+
+
 @network
 def test_a_changed_credential_counts_at_the_next_request() -> None:
     keys = iter(["sk-ant-old-00000000", "sk-ant-new-00000000"])

@@ -224,7 +224,7 @@ class Page:
     def _sources(self, sources: Sequence[Health]) -> Iterator[str]:
         if not sources:
             yield "  nothing was read yet"
-        for health in sorted(sources, key=lambda each: each.source == CLOCK):
+        for health in sources:
             done, word = ("right", "WRONG") if health.source == CLOCK else ("read", "BLIND")
             last = f"last {done} {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
             if health.failing_since is None:
