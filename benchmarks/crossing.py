@@ -42,6 +42,11 @@ class _Timed(Shelf):
     """Notes when the page leaves the API."""
 
     left = 0.0
+    requests = 0
+    last_skew = None
+
+    def key_mark(self) -> str:
+        return ""
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         page = self.page
@@ -95,7 +100,7 @@ def _latencies(size: str, crossings: int) -> list[float]:
             evaluator = Evaluator(store, rulebook)
             lanes = InThisThread(equipment.senders, inbox.put)
             outbox = Outbox(store, evaluator, lanes, equipment.flavours, Random(1))
-            reader = Reader(CostReport(shelf), _Account(), None)
+            reader = Reader(CostReport(shelf), _Account(), None, shelf)
             for number in range(crossings + 2):
                 # Every bill is below STEP, so that each page crosses one more limit.
                 shelf.page = _page(bill(size, number % 2), BASE + STEP * number)

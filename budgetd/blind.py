@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from budgetd.lifecycle import Decision
-from budgetd.model import Failure, Health, Incident, Kind, Reason, Severity, SourceError, State, identity
+from budgetd.model import (
+    Delivery,
+    Failure,
+    Health,
+    Incident,
+    Kind,
+    Notice,
+    Reason,
+    Report,
+    Severity,
+    SourceError,
+    State,
+    identity,
+)
 from budgetd.period import Period
+from budgetd.wording import CLOCK, ago, instant
 
 # Not a name that a rule of the file can have.
 BLIND_RULE = "budgetd:blind"
@@ -18,8 +33,23 @@ WARN_AFTER_POLLS = 3
 CRITICAL_AFTER = timedelta(hours=2)
 CRITICAL_AFTER_POLLS = 6
 
+# How far a report may lag behind the present before its source counts as not seen.
+MOST_LAG = {
+    "usage_report": timedelta(minutes=15),  # its tokens are typically five minutes old
+    "analytics": timedelta(hours=12),  # it is refreshed every four hours or so
+    "cost_report": timedelta(hours=48),  # the bill of the day before yesterday is not there
+}
+# Seconds that our clock may differ from the service's.
+MOST_SKEW = 120.0
+# A delivery that is still pending after this makes the heartbeat stop.
+OVERDUE = timedelta(minutes=10)
+
+# One key reads every source: that it does not do is said by the source that finds it first.
+_OF_THE_KEY = frozenset({Failure.REFUSED, Failure.FOREIGN})
+# No source is read more rarely. What began further apart is two troubles.
+_SAME_TROUBLE = timedelta(hours=1)
 # These do not mend themselves: waiting would only be silence.
-_AT_ONCE = frozenset({Failure.REFUSED, Failure.REJECTED})
+_AT_ONCE = frozenset({*_OF_THE_KEY, Failure.REJECTED})
 _STEP = {Severity.WARNING: Decimal(1), Severity.CRITICAL: Decimal(2)}
 
 
@@ -29,6 +59,65 @@ class Sight:
 
     health: Health
     decision: Decision | None = None
+
+
+def answered(health: Health, through: datetime, now: datetime, skew: float | None = None) -> Sight:
+    """After a report that is complete up to `through`: seen, unless it has stopped moving.
+
+    `skew` as in `compared`. The lag is taken by the earlier of the two clocks: for ours the source is not to blame.
+    """
+    error = stalled(health.source, through, now + timedelta(seconds=min(skew or 0.0, 0.0)))
+    if error is None:
+        return seen(health, now)
+    if health.failing_since is None:
+        health = replace(health, last_good=through)  # what has been seen since was old
+    return not_seen(health, error, now)
+
+
+def good_to_have(health: Health, error: SourceError | None, report: Report | None, now: datetime) -> Sight:
+    """After a poll of a source that others stand in for: nothing is said, and its health says why it is not used."""
+    if error is None and report is not None:
+        error = stalled(health.source, report.through, now)
+    if error is None:
+        return seen(health, now)
+    return Sight(Health(health.source, health.last_good, message=error.message))
+
+
+def stalled(source: str, through: datetime, now: datetime) -> SourceError | None:
+    """Why a source that answers is not seen all the same: its data ends too long ago. None when it does not."""
+    most = MOST_LAG.get(source)
+    if most is None or now - through <= most:
+        return None
+    words = f"the {source.replace('_', ' ')} answers, but has had nothing newer than {instant(through)}"
+    return SourceError(Failure.STALLED, words)
+
+
+def compared(health: Health, skew: float, now: datetime) -> Sight:
+    """After the service told its time, `skew` seconds ahead of ours: how this machine's clock is doing.
+
+    While it is off, a first answer within bounds may be an old one; the second in a row is believed.
+    """
+    if abs(skew) > MOST_SKEW:
+        by = ago(now - timedelta(seconds=abs(skew)), now)
+        words = f"this machine's clock is {by} {'behind' if skew > 0 else 'ahead of'} the API's"
+        return not_seen(health, SourceError(Failure.SKEWED, words), now)
+    if health.failure is None:
+        return seen(health, now)
+    return Sight(replace(health, failure=None))
+
+
+def is_well(health: Mapping[str, Health], sources: Iterable[str], outbox: Iterable[Delivery], now: datetime) -> bool:
+    """Whether the heartbeat may be heard after a poll: the last poll of each of these sources was good, this machine's
+    clock is trusted, and no delivery is overdue.
+    """
+    watched = [health.get(source) for source in sources] + [health.get(CLOCK, Health(CLOCK))]
+    sees = all(each is not None and each.failing_since is None for each in watched)
+    return sees and all(now - delivery.created_at < OVERDUE for delivery in outbox)
+
+
+def is_of_blindness(notice: Notice) -> bool:
+    """Whether the notice says that something is not seen, or is again."""
+    return notice.facts.rule == BLIND_RULE
 
 
 def seen(health: Health, now: datetime) -> Sight:
@@ -41,9 +130,9 @@ def seen(health: Health, now: datetime) -> Sight:
     return Sight(after, decision)
 
 
-def not_seen(health: Health, error: SourceError, now: datetime) -> Sight:
+def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable[Health] = ()) -> Sight:
     """After a failed reading: a warning after three polls and 15 minutes (at once where waiting mends nothing),
-    critical after six polls and two hours. Each is said once."""
+    critical after six polls and two hours. Each is said once; of the key, once for all sources (`others`)."""
     since = health.failing_since or now
     after = replace(
         health,
@@ -55,10 +144,20 @@ def not_seen(health: Health, error: SourceError, now: datetime) -> Sight:
     severity = _severity(after, now - since)
     if severity is None or (health.announced is not None and severity.rank <= health.announced.rank):
         return Sight(after)
+    if any(_is_said_by(other, after, since) for other in others):
+        return Sight(after)
     after = replace(after, announced=severity, sequence=health.sequence + 1)
     incident = _incident(after, since, now, State.OPEN)
-    reason = Reason.REFUSED if error.failure is Failure.REFUSED else Reason.BLIND
+    reason = Reason.REFUSED if error.failure in _OF_THE_KEY else Reason.BLIND
     return Sight(after, Decision(incident, Kind.TRIGGER, reason, severity, _STEP[severity]))
+
+
+def _is_said_by(other: Health, health: Health, since: datetime) -> bool:
+    """Whether the other source already speaks of the key, for both."""
+    if other.source == health.source or health.failure not in _OF_THE_KEY or other.failure is not health.failure:
+        return False
+    begun = other.failing_since
+    return other.announced is not None and begun is not None and timedelta(0) <= since - begun <= _SAME_TROUBLE
 
 
 def _severity(health: Health, lasting: timedelta) -> Severity | None:

@@ -10,19 +10,19 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from budgetd import clock
+from budgetd import blind, clock
 from budgetd.caretaker import Caretaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour
-from budgetd.model import Changes, Failure, Label, Planned, Reason, Severity, SourceError, identity
+from budgetd.model import Changes, Delivery, Failure, Label, Planned, Reason, Severity, SourceError, identity
 from budgetd.outbox import Outbox
 from budgetd.polling import PollingPlan, Standing
 from budgetd.reader import Reader
@@ -38,8 +38,6 @@ LONGEST_NAP = 30.0
 LONGEST_POLL = 600.0
 # A wall clock that moves by this much against the steady one was set, or the machine slept.
 CLOCK_STEP = timedelta(seconds=60)
-# A delivery that is still pending after this makes the heartbeat stop.
-OVERDUE = timedelta(minutes=10)
 # The state could not be written (disk full, locked): the same thing is tried again after this many seconds.
 STORE_RETRY = 15.0
 # And nothing is asked of a troubled state more often than this.
@@ -47,13 +45,13 @@ STORE_PAUSE = 1.0
 SHORTEST_NAP = 0.01
 # At the end, the answers to what has left are waited for so many seconds: else the next start must send it again.
 LAST_ANSWERS = 0.8
+# Before an end for another organisation's key, people's word of it is given so many seconds to arrive.
+LAST_WORDS = 30.0
 
 # A source that has no first report yet is asked for one so often.
 FIRST_REPORT_AGAIN = timedelta(seconds=5)
-# Seconds that our clock may differ from the service's.
-MOST_SKEW = 120.0
 
-EXIT_DONE, EXIT_FAILED, EXIT_STATE = 0, 1, 75
+EXIT_DONE, EXIT_FAILED, EXIT_STATE, EXIT_CONFIGURATION = 0, 1, 75, 78
 
 Result = TypeVar("Result")
 
@@ -180,6 +178,14 @@ class Poller:
         return self.next_poll.left(now, steady) if self.next_poll is not None else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Farewell:
+    """The end that is due once these deliveries are made, or when the steady clock says `until`."""
+
+    deliveries: frozenset[str]
+    until: float
+
+
 @dataclass(slots=True)
 class Daemon:
     """The loop.
@@ -202,6 +208,8 @@ class Daemon:
     status: str = "starting"
     broken_rules: bool = False
     polls: int = 0
+    farewell: Farewell | None = None
+    _own_key: bool = False
     _reload_asked: bool = False
     _troubled: bool = False
     _unsaved: list[Item] = field(default_factory=list)
@@ -222,7 +230,10 @@ class Daemon:
         self.inbox.put(Stop())
 
     def run(self) -> int:
-        """Run until told to stop; the exit code. Raises StoreError for a state that cannot be used any more."""
+        """Run until told to stop; the exit code. Raises StoreError for a state that cannot be used any more.
+
+        A key that is another organisation's from the start ends it too, with 78; `status` says why.
+        """
         self.supervisor.tell("READY=1")
         rulebook = self.evaluator.rulebook
         log.info("watching: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
@@ -240,12 +251,25 @@ class Daemon:
             item = self._wait(now, steady)
             self.lanes.abandon_overdue()
             if isinstance(item, Stop):
-                self.supervisor.tell("STOPPING=1", "STATUS=ending")
-                self._settle_last()
-                self._guarded(lambda: self.caretaker.leave(clock.now()))
-                return EXIT_DONE
+                return self._end(EXIT_DONE)
             if item is not None:
                 self._handle(item, clock.now())
+            if self._is_said():
+                return self._end(EXIT_CONFIGURATION)
+
+    def _end(self, code: int) -> int:
+        self.supervisor.tell("STOPPING=1", "STATUS=ending")
+        self._settle_last()
+        self._guarded(lambda: self.caretaker.leave(clock.now()))
+        return code
+
+    def _is_said(self) -> bool:
+        """Whether nothing is left to be done but to end."""
+        if self.farewell is None:
+            return False
+        memory = self._guarded(self.store.recall)
+        pending = {delivery.id for delivery in memory.outbox} if memory is not None else self.farewell.deliveries
+        return clock.monotonic() >= self.farewell.until or not pending & self.farewell.deliveries
 
     def _settle_last(self) -> None:
         """Begin nothing more; keep what becomes of the messages under way, as far as it is known soon."""
@@ -301,12 +325,12 @@ class Daemon:
 
     def _nap(self, now: datetime, steady: float) -> float:
         """Seconds until there is something to do, at most."""
-        naps = [LONGEST_NAP]
+        naps = [LONGEST_NAP if self.farewell is None else max(0.0, self.farewell.until - steady)]
         if self.supervisor.watchdog is not None:
             naps.append(self.supervisor.watchdog / 3)
         if self._unsaved:
             naps.append(STORE_RETRY)
-        else:
+        elif self.farewell is None:
             naps += [each.left(now, steady) for each in self.pollers if each.reading_since is None]
         overdue = self.lanes.next_deadline()
         if overdue is not None:
@@ -326,7 +350,7 @@ class Daemon:
 
     def _begin_polls(self, now: datetime, steady: float) -> None:
         # A newer reading must not be kept before an older one that still waits to be.
-        for each in () if self._unsaved else self.pollers:
+        for each in () if self._unsaved or self.farewell else self.pollers:
             if each.is_due(now, steady):
                 since = self._guarded(lambda: self.evaluator.wanted_since(now))
                 each.reading_since = steady
@@ -357,18 +381,31 @@ class Daemon:
         self._note(observation, changes)
         if observation.report is not None:
             self._keep_up(now)
-            if all(now - delivery.created_at < OVERDUE for delivery in self.store.recall().outbox):
-                self.heartbeat()
+        memory, sources = self.store.recall(), [each.reader.source.name for each in self.pollers]
+        if blind.is_well(memory.health, sources, memory.outbox, now):
+            self.heartbeat()
+        self._look_at_key(observation, memory.outbox)
         return True
 
+    def _look_at_key(self, observation: Observation, outbox: Iterable[Delivery]) -> None:
+        """To begin with another organisation's key is a mistake of the configuration: say so to people, and end."""
+        self._own_key = self._own_key or observation.organisation is not None
+        foreign = observation.error is not None and observation.error.failure is Failure.FOREIGN
+        if foreign and not self._own_key and self.farewell is None:
+            said = frozenset(each.id for each in outbox if any(blind.is_of_blindness(n) for n in each.notices))
+            self.farewell = Farewell(said, clock.monotonic() + LAST_WORDS)
+
     def _note(self, observation: Observation, changes: Changes) -> None:
-        if observation.error is not None:
+        if observation.error is not None and observation.optional:
+            log.info("%s is not used: %s", observation.source, observation.error.message)
+        elif observation.error is not None:
             self.status = f"cannot see spend: {observation.error.message}"
             log.warning("poll failed (%s): %s", observation.error.failure.value, observation.error.message)
         elif changes.through is not None:
             self.status = f"data through {changes.through:%d %b %H:%M} UTC"
-        if observation.skew is not None and abs(observation.skew) > MOST_SKEW:
-            log.warning("this machine's clock is %.0f s off the service's: periods end by it", -observation.skew)
+        for health in changes.health if observation.error is None else ():
+            if health.failure is not None:
+                log.warning("%s: %s", health.source, health.message)
         for remark in observation.report.remarks if observation.report is not None else ():
             log.warning("%s: %s", observation.source, remark)
         for lesson in self.evaluator.lessons:

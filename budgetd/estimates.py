@@ -39,9 +39,8 @@ def drift_told(found: Drift) -> str:
 
 def unpriced_told(model: str, kind: str, count: int) -> str:
     """The tokens that are in no amount, in a sentence."""
-    return (
-        f"{count:,} {kind.replace('_', ' ')} of {model} have no known price and are in no figure until a bill has them"
-    )
+    what = f"{kind.replace('_', ' ')} of {model or 'no model'}"
+    return f"{count:,} {what} have no known price and are in no figure until a bill has them"
 
 
 def learned(

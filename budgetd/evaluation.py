@@ -40,6 +40,7 @@ from budgetd.rules import Indexes, Rule, evaluate, history_needed
 from budgetd.scope import Naming
 from budgetd.spend import Question, contributors
 from budgetd.store import Memory, StateReader, Store
+from budgetd.wording import CLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Observation:
     """What a poll brought: a report, or the error that took its place. Names are None when they were not read.
 
     `skew`: the seconds by which the service's clock is ahead of ours, when it said. `used`: closed days of use, to
-    learn prices from. `requests`: how many it took, those for names and those that failed included.
+    learn prices from. `requests`: how many it took, those for names and those that failed included. `optional`: the
+    source is good to have, and nobody is blind without it.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Observation:
     skew: float | None = None
     used: tuple[UsageDay, ...] = ()
     requests: int = 0
+    optional: bool = False
 
     @property
     def is_only_the_start(self) -> bool:
@@ -118,11 +121,12 @@ class Judge:
             findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(indexes, known)
-        sight = self._look(observation, memory, now)
+        sights = self._look(observation, memory, now)
         own = self._own_matters(drifts, observation.report, naming, now)
-        if sight is not None and sight.decision is not None:
-            blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
-            own.append((sight.decision.incident, blindness))
+        for sight in sights:
+            if sight.decision is not None:
+                blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
+                own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
         made = (*self._notices(verdict, indexes, naming, accepted, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
@@ -139,7 +143,7 @@ class Judge:
             superseded=routing.superseded(sent, memory.outbox),
             rules=states,
             forgotten_rules=self._forgotten(memory) if judged else (),
-            health=(sight.health,) if sight is not None else (),
+            health=tuple(sight.health for sight in sights),
             drifts=drifts,
             rates=self._learn(observation, memory),
             requests=observation.requests,
@@ -216,7 +220,7 @@ class Judge:
     def _own_matters(
         self, drifts: Iterable[Drift], report: Report | None, naming: Naming, now: datetime
     ) -> list[tuple[Incident, Notice]]:
-        """What the operator should know of the estimates: a bill far from one, tokens without a price. Once each."""
+        """What the operator should know, once each: a bill far from its estimate, tokens without a price, drift."""
         found = [
             (Label("day", f"drift/{each.day}", str(each.day)), Reason.DRIFT, estimates.drift_told(each))
             for each in drifts
@@ -231,6 +235,8 @@ class Judge:
             )
             for (model, kind), count in unpriced.items()
         ]
+        departures = report.departures if report is not None else ()
+        found += [(Label("api", f"contract/{each}", "the API"), Reason.CONTRACT_DRIFT, each) for each in departures]
         told = [
             notices.of_operation(naming, about, reason, Severity.WARNING, text, now) for about, reason, text in found
         ]
@@ -300,13 +306,19 @@ class Judge:
                 made.append(after)
         return tuple(made)
 
-    def _look(self, observation: Observation, memory: Memory, now: datetime) -> blind.Sight | None:
-        health = memory.health.get(observation.source, Health(observation.source))
-        if observation.error is not None:
-            return blind.not_seen(health, observation.error, now)
-        if observation.report is not None:
-            return blind.seen(health, now)
-        return None
+    def _look(self, observation: Observation, memory: Memory, now: datetime) -> list[blind.Sight]:
+        """How the source is doing after the poll, and this machine's clock if it could be compared."""
+        health, skew, sights = memory.health, observation.skew, list[blind.Sight]()
+        source = health.get(observation.source, Health(observation.source))
+        if observation.optional:
+            sights.append(blind.good_to_have(source, observation.error, observation.report, now))
+        elif observation.error is not None:
+            sights.append(blind.not_seen(source, observation.error, now, health.values()))
+        elif observation.report is not None:
+            sights.append(blind.answered(source, observation.report.through, now, skew))
+        if skew is not None:
+            sights.append(blind.compared(health.get(CLOCK, Health(CLOCK)), skew, now))
+        return sights
 
     def _notices(
         self, verdict: Verdict, indexes: Indexes, naming: Naming, fresh: Iterable[CostDay], now: datetime

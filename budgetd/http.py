@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import random
 import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ _LONGEST_BACKOFF = 30.0
 _LONGEST_HINT = 3600.0
 _MESSAGE_LENGTH = 400
 _RETRIED = frozenset({408, 409, 429})
+_SALT = secrets.token_bytes(16)
 _ANY_KEY = re.compile(r"sk-ant-[\w-]{8,}")
 
 # Their INFO lines print addresses, their DEBUG lines headers; what matters of them is in SourceError.
@@ -143,6 +146,13 @@ class Api:
         """Close the connection; the object is of no use afterwards. A request under way in another thread fails."""
         self._closed = True
         self._client.close()
+
+    def key_mark(self) -> str:
+        """The same text as long as the key is the same, whichever Api of this process is asked. It cannot be used to
+        find the key.
+        """
+        self._key.read()
+        return hashlib.blake2b(self._key.sent.encode(), key=_SALT, digest_size=16).hexdigest()
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         """The body of a 200 answer, tried again with growing pauses while that may help.

@@ -100,6 +100,8 @@ class Report:
     `through` is the instant up to which the source is complete. `remarks` are oddities for the operator.
     `slices` are the parts of the newest days that the source knows, without gap or overlap, the oldest first.
     `unpriced` are tokens that no rate is known for, by (model, token type): they are in no amount.
+    `departures` are the ways in which the answers are not what is known of the API, a sentence for each, said once:
+    what departs counts in totals, but rules may look for it in vain.
     """
 
     source: str
@@ -110,6 +112,7 @@ class Report:
     remarks: tuple[str, ...] = ()
     slices: tuple[CostSlice, ...] = ()
     unpriced: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,9 @@ class Failure(StrEnum):
     REFUSED = "refused"  # the key is wrong, expired or without the right (401, 403)
     REJECTED = "rejected"  # the request is wrong (400, 404, redirect)
     UNREADABLE = "unreadable"  # an answer that cannot be trusted
+    FOREIGN = "foreign"  # the key is another organisation's
+    STALLED = "stalled"  # it answers, and has nothing new
+    SKEWED = "skewed"  # this machine's clock is not the service's
 
 
 class SourceError(Exception):
@@ -253,6 +259,7 @@ class Reason(StrEnum):
     TEST = "test"
     DRIFT = "drift"
     UNPRICED = "unpriced"
+    CONTRACT_DRIFT = "contract_drift"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"

@@ -31,6 +31,7 @@ from budgetd.rules import Indexes, Rule
 from budgetd.scope import Group, Naming
 from budgetd.spend import Spend
 from budgetd.store import DeliveryRecord, Memory
+from budgetd.wording import CLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def overview(
         rules=tuple(_rule_readings(rule, indexes, memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
-        sources=tuple(sorted(memory.health.values(), key=lambda health: health.source)),
+        sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
         polling=polling or {},
     )
 

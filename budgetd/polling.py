@@ -24,6 +24,8 @@ TOO_MANY_REQUESTS = 429
 
 # At most one sustained request a minute and source is what the API's documentation calls fine.
 SAME_DAY = MINUTE
+# It is refreshed every few hours; a poll asks whether it was, and costs one small request.
+PRICED_HOURS = timedelta(minutes=5)
 # No 429 makes a plan wider than that: an alert that is later than this comes from no same-day source.
 WIDEST_SAME_DAY = timedelta(minutes=15)
 WIDEST_BILL = HOURLY
@@ -49,10 +51,12 @@ class PollingPlan:
     """`every`: a fixed interval in place of the plan for the bill (hourly, sooner while yesterday is due).
 
     `widest`: the longest interval that a row of 429s leads to; an `every` that is longer still stays as it is.
+    `after_refusal`: the least wait after an answer that does not mend itself.
     """
 
     every: timedelta | None = None
     widest: timedelta = WIDEST_BILL
+    after_refusal: timedelta = AFTER_REFUSAL
 
     def after(self, standing: Standing, now: datetime, through: datetime | None, error: SourceError | None) -> Standing:
         """The standing after a poll that brought data through that instant, or the error.
@@ -101,8 +105,8 @@ class PollingPlan:
         asked = timedelta(seconds=error.retry_after or 0)
         if standing.widening or error.status == TOO_MANY_REQUESTS:
             asked = max(self.interval(standing, now), asked)
-        if error.failure in (Failure.REFUSED, Failure.REJECTED):
-            return max(AFTER_REFUSAL, asked)
+        if error.failure in (Failure.REFUSED, Failure.REJECTED, Failure.FOREIGN):
+            return max(self.after_refusal, asked)
         planned = AFTER_FAILURE[min(max(standing.failures, 1), len(AFTER_FAILURE)) - 1]
         # Less than a minute is an operator's own wish, and holds after failures as well.
         hurried = self.every if self.every is not None and self.every < MINUTE else planned

@@ -19,6 +19,8 @@ LATE_AFTER = timedelta(minutes=30)
 SAME_DAY_SOURCE = "usage_report"
 _NOT_BILLED = "Priority Tier, credits and taxes are not included"
 _NOT_ESTIMATED = "code execution and sessions come with the bill"
+# Not a source of money; that it can be trusted is watched in the same way.
+CLOCK = "clock"
 
 _OPENING = {
     Reason.BASELINE: "From before budgetd watched: ",
@@ -43,7 +45,7 @@ _WHY = {
     Reason.WORKSPACE_ARCHIVED: "The workspace was archived.",
     Reason.BY_HAND: "Somebody resolved it by hand; it speaks again at the next step.",
     Reason.BLIND: "No alert is resolved and none can be raised until the figures are back. Blind does not mean zero.",
-    Reason.REFUSED: "Nothing is watched until the key works again. A new key is read without a restart.",
+    Reason.REFUSED: "Nothing is watched until the key works again. A running budgetd reads a new key by itself.",
     Reason.RECOVERED: "The figures are back; what happened meanwhile is evaluated now.",
     Reason.UNDELIVERABLE: "You are told here so that it is not lost; budgetd alerts shows what it was.",
     Reason.RELOAD_FAILED: "The rules from before are still in force. budgetd check shows every mistake.",
@@ -52,9 +54,12 @@ _WHY = {
     Reason.STATE_WRITTEN_AGAIN: "All that happened meanwhile is written; nothing was lost.",
     Reason.DRIFT: "Until then that day's figures were estimates from tokens and learned prices.",
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
+    Reason.CONTRACT_DRIFT: "It counts in every total, but rules may not find it by name. A newer budgetd may know it.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
+_CLOCK_IS_OFF = "Days and periods begin and end by this clock, so alerts may come early or late. Set it, best by NTP."
+_CLOCK_AGREES = "It agrees with the API's again."
 # The period is over.
 _PAST = frozenset([Reason.PERIOD_OVER, Reason.LATE, Reason.SLOWED_DOWN])
 # These have no figures: they are about budgetd itself.
@@ -68,6 +73,7 @@ _BUDGETD_TITLES = {
     Reason.STATE_WRITTEN_AGAIN: "budgetd's state is written to its file again",
     Reason.DRIFT: "A day's bill is far from its estimate",
     Reason.UNPRICED: "Some tokens have no known price",
+    Reason.CONTRACT_DRIFT: "The API's answers are not quite what budgetd knows",
     Reason.TEST: "Test message from budgetd",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
@@ -76,9 +82,11 @@ ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     """One line of at most 200 characters: what, how much, of what."""
     facts = notice.facts
-    if notice.reason is Reason.BLIND:
+    if notice.reason in (Reason.BLIND, Reason.RECOVERED) and _is_of(facts, CLOCK):
+        text = _clock_title(notice)
+    elif notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
-        text = f"budgetd cannot see {'same-day ' if _only_estimates(facts) else ''}spend{since}"
+        text = f"budgetd cannot see {'same-day ' if _is_of(facts, SAME_DAY_SOURCE) else ''}spend{since}"
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
@@ -86,9 +94,16 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     return shorten(text, TITLE_LIMIT)
 
 
-def _only_estimates(facts: Facts) -> bool:
-    """Whether a blind source is one that only estimates: the bill is still read, or is blind on its own."""
-    return any(label.id == SAME_DAY_SOURCE for label in facts.scope)
+def _is_of(facts: Facts, source: str) -> bool:
+    """Whether it is that source that is blind. One that only estimates: the bill is read, or is blind on its own."""
+    return any(label.id == source for label in facts.scope)
+
+
+def _clock_title(notice: Notice) -> str:
+    if notice.reason is Reason.RECOVERED:
+        return "budgetd trusts this machine's clock again"
+    how = for_paragraph(notice.facts.text).replace("this machine's clock", "it", 1)
+    return f"budgetd cannot trust this machine's clock: {how}"
 
 
 def _opening(notice: Notice) -> str:
@@ -172,7 +187,9 @@ def why(notice: Notice) -> str:
     """Why it is said, in one or two sentences; empty when the figures say it all."""
     if notice.reason is Reason.STEP_REACHED:
         return _step_sentence(notice.facts)
-    if notice.reason is Reason.BLIND and _only_estimates(notice.facts):
+    if notice.reason in (Reason.BLIND, Reason.RECOVERED) and _is_of(notice.facts, CLOCK):
+        return _CLOCK_IS_OFF if notice.reason is Reason.BLIND else _CLOCK_AGREES
+    if notice.reason is Reason.BLIND and _is_of(notice.facts, SAME_DAY_SOURCE):
         return _WITHOUT_ESTIMATES
     return _WHY.get(notice.reason, "")
 

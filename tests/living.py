@@ -61,6 +61,7 @@ class Bill:
     rows: defaultdict[date, list[dict[str, object]]] = field(default_factory=lambda: defaultdict(list))
     names: dict[str, str] = field(default_factory=lambda: {"wrkspc_a": "Research", "wrkspc_b": "Support"})
     faults: list[Script] = field(default_factory=list)
+    organisation: dict[str, str] = field(default_factory=lambda: dict(ORGANISATION))
 
     def __post_init__(self) -> None:
         self.server = FaultyServer([self._answer])
@@ -78,7 +79,7 @@ class Bill:
     def _answer(self, connection: Connection, request: Request) -> None:
         path, query = urlsplit(request.target).path, dict(request.query)
         if path.endswith("/me"):
-            answer(ORGANISATION)(connection, request)
+            answer(self.organisation)(connection, request)
         elif path.endswith("/workspaces"):
             answer(self._workspaces("include_default" in query))(connection, request)
         elif self.faults:

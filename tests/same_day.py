@@ -6,7 +6,7 @@ import contextlib
 import queue
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,26 +14,25 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from budgetd import money
+from budgetd import blind, money
+from budgetd.commands import wiring
 from budgetd.daemon import Daemon, Equipment, Inbox, Poller, Read, Ticked, observe, tick
 from budgetd.delivery import InThisThread, Lanes
-from budgetd.evaluation import Evaluator
+from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour, Message
 from budgetd.model import CostDay, Failure, Incident, Notice, Outcome, Receipt, SourceError
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.polling import SAME_DAY, WIDEST_SAME_DAY, PollingPlan
-from budgetd.pricing import RateTable
-from budgetd.reader import Directory, Reader, UsageReader
+from budgetd.reader import Reader
 from budgetd.rulebook import parse
 from budgetd.simulator import prices, worlds
 from budgetd.simulator.api import ADMIN_KEY, AdminApi
 from budgetd.simulator.organisation import Span, World
 from budgetd.simulator.streams import Stream
 from budgetd.simulator.wire import Request
-from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
-from budgetd.sources.usage_report import SPEED_BETA, UsageReport
+from budgetd.sources.usage_report import SPEED_BETA
 from budgetd.stores.sqlite import SqliteStore, open_store
 from budgetd.systemd import Supervisor
 
@@ -43,8 +42,14 @@ OPUS, SONNET = prices.model("claude-opus-4-8"), prices.model("claude-sonnet-4-6"
 USAGE = "usage_report"
 # What the usage report cannot know.
 UNCOUNTED = ("code_execution", "session_usage")
+_FAILURES = {
+    429: Failure.UNAVAILABLE,
+    500: Failure.UNAVAILABLE,
+    503: Failure.UNAVAILABLE,
+    401: Failure.REFUSED,
+    403: Failure.REFUSED,
+}
 _HEADERS = {"x-api-key": ADMIN_KEY, "anthropic-version": "2023-06-01"}
-_FAST = {**_HEADERS, "anthropic-beta": SPEED_BETA}
 
 
 def at(text: str) -> datetime:
@@ -63,6 +68,8 @@ def small(*, research: int = 2_400, chat: int = 1_200, discount: str = "0.92", *
 class Api:
     """The simulated API as a Getter, at the time `now`. `failing`: the status to answer with, by a part of the path.
 
+    `frozen`: the time at which it stopped to count, by a part of the path. `change`: what becomes of a path's answers.
+    `skew`: the seconds by which its clock is ahead of ours; None: it does not say.
     `fast`: with the beta that shows the speed. `asked` counts requests by the last word of their path.
     """
 
@@ -70,6 +77,9 @@ class Api:
     now: datetime
     fast: bool = False
     failing: dict[str, int] = field(default_factory=dict)
+    frozen: dict[str, datetime] = field(default_factory=dict)
+    change: Callable[[str, bytes], bytes] = lambda _path, body: body
+    skew: float | None = None
     asked: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -79,30 +89,42 @@ class Api:
         """From now on it is that organisation."""
         self.world, self._api = world, AdminApi(world)
 
-    def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
+    def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, betas: Sequence[str] = ()) -> bytes:
         """The body of a 200 answer. Raises SourceError."""
         self.asked[path.removesuffix("/messages").rsplit("/", 1)[-1]] += 1
         for part, status in self.failing.items():
             if part in path:
-                failure = Failure.UNAVAILABLE if status >= 500 or status == 429 else Failure.REJECTED
-                raise SourceError(failure, f"HTTP {status}", status=status)
-        answer = self._api.respond(Request("GET", path, tuple(params), _FAST if self.fast else _HEADERS), self.now)
+                raise SourceError(_FAILURES.get(status, Failure.REJECTED), f"HTTP {status}", status=status)
+        at = next((when for part, when in self.frozen.items() if part in path), self.now)
+        answer = self._api.respond(Request("GET", path, tuple(params), self._headers(betas)), at)
         if answer.status != 200:
             raise SourceError(Failure.REJECTED, answer.body.decode(), status=answer.status)
-        return answer.body
+        return self.change(path, answer.body)
+
+    def _headers(self, betas: Sequence[str]) -> dict[str, str]:
+        asked = (*betas, SPEED_BETA) if self.fast else betas
+        return {**_HEADERS, "anthropic-beta": ",".join(asked)} if asked else _HEADERS
 
 
 @dataclass
 class Line:
-    """One reader's own connection to it."""
+    """One reader's own connection to it, and the betas that it asks for."""
 
-    api: Api
+    scene: Scene
+    betas: tuple[str, ...] = ()
     requests: int = 0
+
+    @property
+    def last_skew(self) -> float | None:
+        return self.scene.api.skew
+
+    def key_mark(self) -> str:
+        return str(self.scene.key)
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         """The body of a 200 answer. Raises SourceError."""
         self.requests += 1
-        return self.api.get(path, params, deadline=deadline)
+        return self.scene.api.get(path, params, betas=self.betas)
 
 
 @dataclass
@@ -119,11 +141,15 @@ class Recorder:
 class Scene:
     """One installation: its state on the disk, its API, what it sent, and the process that runs now."""
 
-    def __init__(self, folder: Path, world: World, now: datetime, *rules: str, fast: bool = False) -> None:
+    def __init__(
+        self, folder: Path, world: World, now: datetime, *rules: str, fast: bool = False, source: str = "auto"
+    ) -> None:
         self.api = Api(world, now, fast)
+        self._source = source
         self.channel = Recorder()
         self.alerts: list[dict[str, Any]] = []
         self.notices: list[Notice] = []
+        self.key = 1
         lines = ["version: 1", "channels:", '  team: "json://127.0.0.1/"', "routes:", "  - {notify: [team]}", "rules:"]
         self._rules = "\n".join([*lines, *(f"  - {rule}" for rule in rules), ""])
         self._folder = folder
@@ -140,35 +166,19 @@ class Scene:
         self.close()
         self._store = open_store(self._folder / "budgetd.db", now)
         rulebook = parse(self._rules, "rules.yaml", environment={})
-        self.evaluator = judge = Evaluator(self.store, rulebook)
+        self.evaluator = Evaluator(self.store, rulebook)
         inbox: Inbox = queue.SimpleQueue()
         lanes = InThisThread({"team": self.channel}, inbox.put)
         self._outbox = Outbox(self.store, self.evaluator, lanes, {"team": Flavour.TEXT}, Random(1))
         self._inbox = inbox
         self.store.interrupted(now)
-        known, directory = self.store.recall(), Directory()
-        bill_line, usage_line = Line(self.api), Line(self.api)
-        billed, rates = known.throughs.get(CostReport.NAME), RateTable.from_rows(known.rates)
-        self.bill_reader = Reader(
-            CostReport(bill_line, through=billed),
-            AdminAccount(bill_line),
-            known.organisation,
-            requests=lambda: bill_line.requests,
-            directory=directory,
-        )
         betas = [SPEED_BETA] if self.api.fast else []
-        source = UsageReport(
-            usage_line, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas
-        )
-        self.usage_reader = UsageReader(
-            source,
-            AdminAccount(usage_line),
-            known.organisation,
-            lambda: judge.billed_through,
-            lambda: bool((judge.rates or rates).learned),
-            requests=lambda: usage_line.requests,
-            directory=directory,
-        )
+        made = wiring.readers(self._source, betas, self._connect, self.store.recall(), self.evaluator)
+        self.bill_reader, *others = made
+        self.priced_reader, self.usage_reader = others or made * 2
+
+    def _connect(self, *betas: str) -> Line:
+        return Line(self, betas)
 
     def close(self) -> None:
         if self._store is not None:
@@ -185,10 +195,18 @@ class Scene:
         """A poll of the usage report, and what follows from it."""
         return self._poll(self.usage_reader, now)
 
+    def priced(self, now: datetime) -> Ticked:
+        """A poll of the analytics, and what follows from it."""
+        return self._poll(self.priced_reader, now)
+
+    def observed_usage(self, now: datetime) -> Observation:
+        """What a poll of the usage report brings by our clock's time, whatever the API's is. Nothing follows yet."""
+        return observe(self.usage_reader, now, self.evaluator.wanted_since(now))
+
     def both(self, now: datetime) -> None:
         """Both sources at once: use was read before the bill, and is taken after it."""
         self.api.now = now
-        observed = observe(self.usage_reader, now, self.evaluator.wanted_since(now))
+        observed = self.observed_usage(now)
         self.bill(now)
         self.notices += self.evaluator.take(observed, now).notices
 
@@ -232,6 +250,11 @@ class Scene:
         lanes.close()
 
     # --- what is so ------------------------------------------------------------------------------
+
+    def is_well(self, now: datetime) -> bool:
+        """Whether the heartbeat may be heard after the last poll."""
+        known = self.store.recall()
+        return blind.is_well(known.health, (CostReport.NAME, USAGE), known.outbox, now)
 
     def reasons(self, rule: str | None = None) -> list[str]:
         """Why people were told something, in order."""
@@ -299,9 +322,11 @@ class Turns:
 
 
 @contextlib.contextmanager
-def scene(folder: Path, world: World, now: datetime, *rules: str, fast: bool = False) -> Iterator[Scene]:
-    """An installation that begins at that time."""
-    with contextlib.closing(Scene(folder, world, now, *rules, fast=fast)) as made:
+def scene(
+    folder: Path, world: World, now: datetime, *rules: str, fast: bool = False, source: str = "auto"
+) -> Iterator[Scene]:
+    """An installation that begins at that time. `source`: what BUDGETD_SOURCE says."""
+    with contextlib.closing(Scene(folder, world, now, *rules, fast=fast, source=source)) as made:
         yield made
 
 

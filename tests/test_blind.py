@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetd.blind import BLIND_RULE, not_seen, seen
+from budgetd.blind import BLIND_RULE, answered, compared, is_well, not_seen, seen, stalled
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Failure, Health, SourceError, State
+from budgetd.model import Delivery, Failure, Health, SourceError, State
+from budgetd.period import DAY
+from budgetd.wording import instant
 from tests.builders import at, incident
 
 START = at("2026-11-18 12:00")
@@ -52,6 +55,11 @@ TABLE: list[tuple[str, list[tuple[float, Failure | None]], list[str]]] = [
         "a refused key for two hours",
         every(24, 6, REFUSED),
         ["trigger refused warning", *["-"] * 4, "trigger refused critical"],
+    ),
+    (
+        "another organisation's key at once",
+        [(1, Failure.FOREIGN), (2, Failure.FOREIGN)],
+        ["trigger refused warning", "-"],
     ),
     ("a wrong request at once", [(1, REJECTED)], [WARNING]),
     ("told already when it is refused", [*every(15, 3), (46, REFUSED)], ["-", "-", WARNING, "-"]),
@@ -124,3 +132,145 @@ def test_each_outage_is_told_at_most_twice_and_taken_back_exactly_when_told(
         elif text != "-":
             outage.append(text)
         assert [entry.split()[-1] for entry in outage] in ([], ["warning"], ["critical"], ["warning", "critical"])
+
+
+# --- a report that does not move ---------------------------------------------------------------------
+
+LAGS: list[tuple[str, timedelta, bool]] = [
+    ("usage_report", timedelta(minutes=15), False),
+    ("usage_report", timedelta(minutes=15, seconds=1), True),
+    ("usage_report", -timedelta(hours=1), False),
+    ("analytics", timedelta(hours=12), False),
+    ("analytics", timedelta(hours=12, seconds=1), True),
+    ("cost_report", timedelta(hours=48), False),
+    ("cost_report", timedelta(hours=48, seconds=1), True),
+    ("another", timedelta(days=400), False),
+]
+
+
+@pytest.mark.parametrize(("source", "lag", "expected"), LAGS)
+def test_how_far_a_report_may_lag_behind(source: str, lag: timedelta, expected: bool) -> None:
+    found = stalled(source, START - lag, START)
+    assert (found is not None) is expected
+    if found is not None:
+        assert found.failure is Failure.STALLED
+        assert f"nothing newer than {instant(START - lag)}" in found.message
+
+
+@pytest.mark.parametrize(
+    ("skew", "lag", "expected"),
+    [
+        (None, 16, Failure.STALLED),
+        (0.0, 14, None),
+        (-300.0, 19, None),  # our clock is ahead: the data is 14 minutes old
+        (-300.0, 21, Failure.STALLED),
+        (300.0, 14, None),  # our clock is behind: nothing newer was asked for
+        (300.0, 16, Failure.STALLED),
+    ],
+)
+def test_the_lag_is_taken_by_the_earlier_clock(skew: float | None, lag: int, expected: Failure | None) -> None:
+    sight = answered(Health("usage_report"), START - timedelta(minutes=lag), START, skew)
+    assert sight.health.failure is expected
+
+
+def test_the_last_good_time_of_a_report_that_stopped_is_the_end_of_its_data() -> None:
+    through, health = START - timedelta(minutes=5), Health("usage_report", last_good=START)
+    for minutes in (11, 20, 30):
+        health = answered(health, through, START + timedelta(minutes=minutes)).health
+    assert (health.last_good, health.failing_since) == (through, START + timedelta(minutes=11))
+    later = answered(health, through + timedelta(minutes=2), START + timedelta(minutes=40)).health
+    assert later.last_good == through
+
+
+# --- the clock -----------------------------------------------------------------------------------------
+
+
+def clock_told(skews: list[tuple[float, float]]) -> list[str]:
+    """Polls at minutes after the start with the service's clock so many seconds ahead: what is said of each."""
+    health, said = Health("clock"), []
+    for minutes, skew in skews:
+        sight = compared(health, skew, START + timedelta(minutes=minutes))
+        health, decision = sight.health, sight.decision
+        said.append(f"{decision.kind} {decision.reason} {decision.severity}" if decision is not None else "-")
+    return said
+
+
+OFF: list[tuple[float, float]] = [(20.0 * n, 300) for n in range(8)]
+WARNED = ["-", "-", WARNING, "-", "-", "-", CRITICAL, "-"]
+CLOCKS: list[tuple[str, list[tuple[float, float]], list[str]]] = [
+    ("within bounds", [(n, 120) for n in range(5)], ["-"] * 5),
+    ("behind by two hours of polls", OFF, WARNED),
+    ("ahead", [(minutes, -skew) for minutes, skew in OFF], WARNED),
+    ("two good ones in a row end it", [*OFF, (150, 1), (151, -1)], [*WARNED, "-", "resolve recovered critical"]),
+    ("one good one, and another much later", [*OFF, (150, 1), (151, 300), (152, 1)], [*WARNED, "-", "-", "-"]),
+    ("it does not flap", [(n, 300 if n % 2 else 0) for n in range(40)], ["-"] * 17 + [WARNING] + ["-"] * 22),
+    ("a single odd answer", [(1, 300), (2, 0), (3, 0), (20, 300), (21, 0), (22, 0), (40, 300)], ["-"] * 7),
+]
+
+
+@pytest.mark.parametrize(("skews", "expected"), [row[1:] for row in CLOCKS], ids=[row[0] for row in CLOCKS])
+def test_what_is_said_of_the_clock(skews: list[tuple[float, float]], expected: list[str]) -> None:
+    assert clock_told(skews) == expected
+
+
+@pytest.mark.parametrize(
+    ("skew", "words"),
+    [
+        (301, "5 minutes behind the API's"),
+        (-121, "2 minutes ahead of the API's"),
+        (86_400, "1 day behind"),
+        (-3456000, "40 days ahead of"),
+    ],
+)
+def test_how_far_the_clock_is_off_in_words(skew: float, words: str) -> None:
+    health = compared(Health("clock"), skew, START).health
+    assert (health.failure, health.message.startswith(f"this machine's clock is {words}")) == (Failure.SKEWED, True)
+
+
+# --- the key, of all sources -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "minutes", "said"),
+    [
+        (REFUSED, 0, False),
+        (REFUSED, 60, False),
+        (REFUSED, 61, True),  # what is left of a source that is not read any more must not silence this one
+        (Failure.FOREIGN, 0, True),  # another trouble
+        (REJECTED, 0, True),
+    ],
+)
+def test_a_refused_key_is_said_by_the_source_that_found_it_first(failure: Failure, minutes: int, said: bool) -> None:
+    first = not_seen(Health("usage_report"), SourceError(REFUSED, "401"), START).health
+    later = START + timedelta(minutes=minutes)
+    other = not_seen(FINE, SourceError(failure, "in words"), later, [first, FINE])
+    assert (other.decision is not None) is said
+    assert other.health.failure is failure
+    back = seen(first, later + timedelta(minutes=1)).health
+    again = not_seen(other.health, SourceError(failure, "in words"), later + timedelta(minutes=2), [back])
+    assert (again.decision is not None) is not said, "it speaks for itself once the other one is well"
+
+
+# --- the heartbeat -----------------------------------------------------------------------------------------
+
+GOOD = {source: Health(source, last_good=START) for source in ("cost_report", "usage_report", "clock")}
+FAILING = replace(FINE, failing_since=START, failures=1, failure=DOWN)
+SOURCES = ("cost_report", "usage_report")
+HEARTBEATS: list[tuple[str, dict[str, Health], timedelta | None, bool]] = [
+    ("all is well", GOOD, None, True),
+    ("the service does not tell its time", {source: GOOD[source] for source in SOURCES}, None, True),
+    ("a source was never read", {"cost_report": FINE}, None, False),
+    ("a source fails", {**GOOD, "cost_report": FAILING}, None, False),
+    ("the other one does", {**GOOD, "usage_report": FAILING}, None, False),
+    ("the clock is off", {**GOOD, "clock": compared(GOOD["clock"], 300, START).health}, None, False),
+    ("a source that is not read any more fails", {**GOOD, "analytics": FAILING}, None, True),
+    ("a report stopped", {**GOOD, "cost_report": answered(FINE, START - 3 * DAY, START).health}, None, False),
+    ("a delivery waits", GOOD, timedelta(minutes=9), True),
+    ("a delivery is overdue", GOOD, timedelta(minutes=10), False),
+]
+
+
+@pytest.mark.parametrize(("health", "waits", "expected"), [r[1:] for r in HEARTBEATS], ids=[r[0] for r in HEARTBEATS])
+def test_when_the_heartbeat_is_heard(health: dict[str, Health], waits: timedelta | None, expected: bool) -> None:
+    outbox = [] if waits is None else [Delivery("del_1", "team", (), START - waits, START)]
+    assert is_well(health, SOURCES, outbox, START) is expected

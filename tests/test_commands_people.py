@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from budgetd.blind import Sight, answered, compared
 from budgetd.commands import status, status_json
 from budgetd.commands.alerts_text import short_id, telling
 from budgetd.commands.notify import lines, notice_of_test, try_out
@@ -285,6 +286,37 @@ def test_the_plan_of_a_source_as_json() -> None:
         [None, None, None, None, 0, 0],
     ]
     assert all(name in (status.__doc__ or "") for name in told[0])
+
+
+@pytest.mark.parametrize(
+    ("health", "lines"),
+    [
+        (
+            compared(Health("clock"), 1.0, at("2026-11-18 05:00")),
+            ["clock  ok  last right 18 Nov 05:00 UTC (1 hour ago)"],
+        ),
+        (
+            compared(Health("clock", at("2026-11-18 04:00")), 300, at("2026-11-18 05:00")),
+            [
+                "! CANNOT TRUST THIS MACHINE'S CLOCK since 18 Nov 05:00 UTC (1 hour).",
+                "clock  WRONG  since 18 Nov 05:00 UTC (1 hour), 1 failed poll, last right 18 Nov 04:00 UTC",
+                "this machine's clock is 5 minutes behind the API's. Set it, best by NTP",
+            ],
+        ),
+        (
+            answered(Health("usage_report"), at("2026-11-18 04:00"), at("2026-11-18 05:00")),
+            [
+                "! CANNOT SEE SAME-DAY SPEND since 18 Nov 05:00 UTC (1 hour).",
+                "but has had nothing newer than 18 Nov 2026 04:00 UTC. That is at the service's end",
+            ],
+        ),
+    ],
+    ids=["right", "off", "stopped"],
+)
+def test_the_clock_and_a_report_that_stopped_are_among_the_sources(health: Sight, lines: list[str]) -> None:
+    seen = Overview(Organisation("o", "Example"), at("2026-11-17"), 3, (), (), (), (health.health,))
+    page = " ".join(line.strip() for line in Page(Terminal(), Around(at("2026-11-18 06:00"), True)).lines(seen))
+    assert [line for line in lines if line not in page] == []
 
 
 # --- the terminal ----------------------------------------------------------------------------------

@@ -125,6 +125,20 @@ def test_a_key_goes_as_x_api_key_and_a_token_as_bearer(key: str, header: str, va
     assert len({"x-api-key", "authorization"} & headers.keys()) == 1
 
 
+def test_the_mark_of_a_key_is_the_same_on_every_line_and_not_the_key() -> None:
+    keys = iter(["sk-ant-one-00000000", "sk-ant-one-00000000", "sk-ant-two-00000000", "", "sk-ant-two-00000000"])
+    client, other = (
+        api("http://127.0.0.1:1", lambda: next(keys)),
+        api("http://127.0.0.1:1", lambda: "sk-ant-two-00000000"),
+    )
+    first, again, *later = [client.key_mark() for _ in range(5)]
+    assert first == again
+    assert set(later) == {other.key_mark()} != {first}
+    assert "two" not in later[0]
+    client.close()
+    other.close()
+
+
 @network
 def test_a_changed_credential_counts_at_the_next_request() -> None:
     keys = iter(["sk-ant-old-00000000", "sk-ant-new-00000000"])

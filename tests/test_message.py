@@ -104,6 +104,7 @@ SAID = [
     Reason.STATE_WRITTEN_AGAIN,
     Reason.DRIFT,
     Reason.UNPRICED,
+    Reason.CONTRACT_DRIFT,
     Reason.TEST,
 ]
 NOT_SAID = [
@@ -185,6 +186,7 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.STATE_WRITTEN_AGAIN, Kind.INFORM, "budgetd's state is written to its file again"),
         (Reason.DRIFT, Kind.INFORM, "A day's bill is far from its estimate"),
         (Reason.UNPRICED, Kind.INFORM, "Some tokens have no known price"),
+        (Reason.CONTRACT_DRIFT, Kind.INFORM, "The API's answers are not quite what budgetd knows"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
     ],
 )

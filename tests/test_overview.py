@@ -278,5 +278,6 @@ def test_requests_are_those_of_the_utc_day_and_the_one_before() -> None:
 
 def test_sources_are_shown_as_they_are() -> None:
     blind = Health("cost_report", last_good=midnight(date(2026, 11, 17)), failing_since=NOW, failures=3)
-    seen = see([], [], replace(memory(), health={"cost_report": blind}))
-    assert seen.sources == (blind,)
+    clock = Health("clock", last_good=NOW)
+    seen = see([], [], replace(memory(), health={"clock": clock, "cost_report": blind}))
+    assert seen.sources == (blind, clock), "the clock is no source of spend: it comes last"

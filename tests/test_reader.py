@@ -26,25 +26,33 @@ class Place:
     name: str
     key_of: list[Organisation]
     pages: int = 1
-    sent: int = 0
+    requests: int = 0
     asked: int = 0
+    last_skew: float | None = None
     failing: Exception | None = None
     names: tuple[Workspace, ...] | None = (RESEARCH,)
+    forgotten: int = 0
     started: list[datetime] = field(default_factory=list)
 
+    def key_mark(self) -> str:
+        return str(len(self.key_of))
+
+    def forget(self) -> None:
+        self.forgotten += 1
+
     def organisation(self) -> Organisation:
-        self.sent += 1
+        self.requests += 1
         self.asked += 1
         return self.key_of[-1]
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        self.sent += 1
+        self.requests += 1
         if self.names is None:
             raise SourceError(Failure.UNAVAILABLE, "HTTP 503", status=503)
         return self.names
 
     def read(self, now: datetime, since: date | None) -> Report:
-        self.sent += self.pages
+        self.requests += self.pages
         self.started.append(now)
         if self.failing is not None:
             raise self.failing
@@ -58,15 +66,9 @@ class Pair:
         key_of, directory = [ACME], Directory()
         self.key_of = key_of
         self.bill, self.use = Place("cost_report", key_of), Place("usage_report", key_of)
-        self.bill_reader = Reader(self.bill, self.bill, pinned, requests=lambda: self.bill.sent, directory=directory)
+        self.bill_reader = Reader(self.bill, self.bill, pinned, self.bill, directory)
         self.use_reader = UsageReader(
-            cast(UsageReport, self.use),
-            self.use,
-            pinned,
-            lambda: None,
-            lambda: True,
-            requests=lambda: self.use.sent,
-            directory=directory,
+            cast(UsageReport, self.use), self.use, pinned, self.use, directory, lambda: None, lambda: True
         )
 
     @property
@@ -122,7 +124,7 @@ def test_a_foreign_key_is_refused_by_each_reader_and_mends_in_each() -> None:
         for minute in (0, 5):
             refused = reader.observe(later + MINUTE * minute, None)
             assert refused.error is not None
-            assert refused.error.failure is Failure.REFUSED
+            assert refused.error.failure is Failure.FOREIGN
             assert "Other (org_2)" in refused.error.message
             assert refused.organisation == ACME
         assert len(place.started) == before, "nothing is read with it"
@@ -141,7 +143,7 @@ def test_the_first_key_pins_where_nothing_is_pinned_yet() -> None:
     for reader in (pair.bill_reader, pair.use_reader):
         error = reader.observe(NOW + NAMES_AT_LAST, None).error
         assert error is not None
-        assert error.failure is Failure.REFUSED
+        assert error.failure is Failure.FOREIGN
 
 
 def test_without_the_names_of_workspaces_it_goes_on_for_all() -> None:
@@ -189,5 +191,5 @@ def test_readers_in_threads_of_their_own_share_the_names() -> None:
     # Whoever is first at the start; both, when it is the same moment.
     assert 5 <= bill + use <= 6
     assert use <= 1
-    assert sum(each.requests for each in seen["bill"]) == pair.bill.sent
-    assert sum(each.requests for each in seen["use"]) == pair.use.sent
+    assert sum(each.requests for each in seen["bill"]) == pair.bill.requests
+    assert sum(each.requests for each in seen["use"]) == pair.use.requests

@@ -13,10 +13,14 @@ import pytest
 
 from budgetd import clock
 from budgetd.commands.run import _plan as plan_of
+from budgetd.model import Basis
 from budgetd.polling import PollingPlan
 from budgetd.settings import Settings
+from budgetd.simulator import worlds
 from budgetd.simulator.clocks import FixedClock
 from budgetd.simulator.faults import Fault
+from budgetd.simulator.manners import Manners
+from budgetd.simulator.organisation import World
 from budgetd.simulator.server import SimulatedServer, serve
 from budgetd.store import StoreError
 from tests.cost_client import KEY
@@ -34,7 +38,8 @@ RULES = [
 
 @pytest.fixture
 def api() -> Iterator[SimulatedServer]:
-    with serve(small(), clock=FixedClock(NOON), key=KEY) as server:
+    """Of an organisation that has no analytics."""
+    with serve(small(manners=Manners(analytics=403)), clock=FixedClock(NOON), key=KEY) as server:
         yield server
 
 
@@ -68,9 +73,10 @@ def test_once_estimates_today_and_status_says_so(api: SimulatedServer, tmp_path:
     assert "Data through 18 Nov 2026 19:56 UTC." in text
     assert "cap, November 2026, partly estimated" in text
     assert "cap, 18 Nov 2026, estimated" in text
-    sources = text.split("Sources\n")[1].splitlines()
-    assert {line.split()[0] for line in sources[::2]} == {"cost_report", "usage_report"}
-    assert {line.split(".")[0].strip() for line in sources[1::2]} == {"No next poll is planned"}
+    sources = " ".join(text.split("Sources\n")[1].split())
+    assert all(f"{name} ok last read" in sources for name in ("cost_report", "usage_report"))
+    assert "analytics not used HTTP 403: permission_error: Usage and cost analytics are not enabled" in sources
+    assert "No next poll is planned." in sources
     document = json.loads(place.run("status", "--json").out)
     assert [rule["basis"] for rule in document["rules"]] == ["mixed", "estimated"]
     assert document["data_through"] == "2026-11-18T19:56:00Z"
@@ -90,21 +96,24 @@ def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) 
         place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto", "BUDGETD_LOG": "logfmt"})
         place.write({"audit": hook.url()}, RULES)
         with running(place):
-            until(lambda: len(json.loads(place.run("status", "--json").out or '{"sources": []}')["sources"]) == 2, 40)
+            until(lambda: read_by(place) == {"analytics", "clock", "cost_report", "usage_report"}, 40)
             now = clock.now()
             page, document = place.run("status").out, json.loads(place.run("status", "--json").out)
-            sent = Counter("usage" if "usage_report" in each.request.path else "bill" for each in api.exchanges)
-    bill, use = document["sources"]
+            sent = Counter(last_word(each.request.path) for each in api.exchanges)
+    known = {each["name"]: each for each in document["sources"]}
+    bill, priced, use = (known[name] for name in ("cost_report", "analytics", "usage_report"))
     assert [use["plan"], use["interval_seconds"], use["widened"]] == ["every minute", 60, False]
+    assert [priced["plan"], priced["interval_seconds"]] == ["every 5 minutes", 300]
     assert [bill["interval_seconds"] in (300, 3600), bill["widened"]] == [True, False]
-    for each in (bill, use):
+    for each in (bill, priced, use):
         wait = datetime.fromisoformat(each["next_poll_at"]) - now
         assert (
             timedelta(seconds=each["interval_seconds"] - 30) < wait < timedelta(seconds=each["interval_seconds"] * 1.1)
         )
-    asked = [each["requests_today"] + each["requests_yesterday"] for each in (bill, use)]
+    asked = [each["requests_today"] + each["requests_yesterday"] for each in (bill, priced, use)]
     assert sum(asked) == sent.total()
-    assert asked[1] >= sent["usage"] > 0
+    assert asked[2] >= sent["messages"] > 0
+    assert asked[1] >= sent["cost"] > 0
     words = " ".join(page.split())
     assert "Hourly, every 5 minutes while yesterday's bill is due, next poll " in words
     assert "Every minute, next poll " in words
@@ -113,15 +122,34 @@ def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) 
     assert "Every minute, while a daemon runs. " in after
 
 
+def read_by(place: Place) -> set[str]:
+    """The sources that the state knows of by now."""
+    if not place.database.exists():
+        return set()
+    with place.state() as state:
+        return set(state.recall().health)
+
+
+def last_word(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
 def test_each_source_has_a_plan_of_its_own_unless_the_operator_says_otherwise(tmp_path: Path) -> None:
     place = Place(tmp_path / "place", "http://127.0.0.1:1")
     usual = Settings.load(place.environment, place.folder)
     own = Settings.load({**place.environment, "BUDGETD_POLL_EVERY": "90s"}, place.folder)
     with scene(tmp_path / "state", small(), NOON, *RULES) as here:
-        plans = [plan_of(reader, usual) for reader in (here.bill_reader, here.usage_reader)]
-        assert plans == [PollingPlan(), PollingPlan(timedelta(minutes=1), widest=timedelta(minutes=15))]
-        plans = [plan_of(reader, own) for reader in (here.bill_reader, here.usage_reader)]
-        assert [plan.every for plan in plans] == [timedelta(seconds=90)] * 2
+        readers = (here.bill_reader, here.priced_reader, here.usage_reader)
+        assert [plan_of(reader, usual) for reader in readers] == [
+            PollingPlan(),
+            PollingPlan(timedelta(minutes=5), after_refusal=timedelta(hours=1)),
+            PollingPlan(timedelta(minutes=1), widest=timedelta(minutes=15)),
+        ]
+        assert [plan_of(reader, own).every for reader in readers] == [
+            timedelta(seconds=90),
+            timedelta(minutes=5),
+            timedelta(seconds=90),
+        ]
 
 
 def planned(place: Place) -> dict[str, object]:
@@ -131,6 +159,48 @@ def planned(place: Place) -> dict[str, object]:
             return dict(state.planned())
     except StoreError:
         return {}
+
+
+def test_where_the_analytics_answer_they_price_what_they_have(tmp_path: Path) -> None:
+    with serve(worlds.standard(), clock=FixedClock(NOON), key=KEY) as api, Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto"})
+        place.write({"audit": hook.url()}, RULES)
+        for minutes in (0, 1, 30):
+            ran = place.run("once", "--at", moved(api, minutes))
+            assert (ran.code, ran.err) == (0, ""), minutes
+        with place.state() as state:
+            (day,) = state.cost_days(NOON.date(), NOON.date() + timedelta(days=1))
+        assert (day.basis, day.complete) == (Basis.MIXED, False)
+        assert {line.cost_type for line in day.lines} >= {"code_execution", "session_usage"}, "of the hours until noon"
+        text = place.run("status").out
+        assert "cap, 18 Nov 2026, partly estimated" in text
+        assert "analytics  ok  last read 18 Nov" in text
+
+
+def test_the_analytics_alone(tmp_path: Path) -> None:
+    with serve(worlds.standard(), clock=FixedClock(NOON), key=KEY) as api, Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "analytics"})
+        place.write({"audit": hook.url()}, RULES)
+        for minutes in (0, 1, 245):
+            ran = place.run("once", "--at", moved(api, minutes))
+            assert (ran.code, ran.err) == (0, ""), minutes
+        assert "Data through 18 Nov 2026 16:00 UTC." in ran.out
+        asked = {last_word(each.request.path) for each in api.exchanges}
+        assert asked == {"me", "workspaces", "cost"}
+        document = json.loads(place.run("status", "--json").out)
+        assert [rule["basis"] for rule in document["rules"]] == ["billed", "billed"]
+        with place.state() as state:
+            days = list(state.cost_days(NOON.date() - timedelta(days=17), NOON.date()))
+        assert sum(sum(day.lines.values()) for day in days) == api_total(worlds.standard(), moved_by(245))
+
+
+def moved_by(minutes: int) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def api_total(world: World, now: datetime) -> Decimal:
+    """What the closed days of the month are billed at."""
+    return world.total(now.date().replace(day=1), now.date(), now)
 
 
 def test_without_the_setting_nothing_asks_for_usage(api: SimulatedServer, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import contextlib
 import queue
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import render_safely
-from budgetd.model import Changes
+from budgetd.model import Changes, Failure
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook
@@ -40,14 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0: everything was read and delivered. 1: something was not; the state holds what is still to be delivered."""
+    """0: everything was read and delivered. 1: something was not; the state holds what is still to be delivered.
+
+    78: configuration with mistakes, the key of another organisation for one.
+    """
     now = arguments.at or clock.now()
     try:
         settings = wiring.settings_or_error()
         logs.set_up(settings.log)
         rulebook = wiring.rules_or_error(settings)
-        act = _rehearse if arguments.dry_run else _act
-        return act(settings, rulebook, now)
+        if arguments.dry_run:
+            return _rehearse(settings, rulebook, now, by_clock=arguments.at is None)
+        return _act(settings, rulebook, now, by_clock=arguments.at is None)
     except wiring.ConfigurationError as error:
         wiring.complain(error)
         return wiring.EXIT_CONFIGURATION
@@ -56,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return wiring.EXIT_FAILED
 
 
-def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
+def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: bool) -> int:
+    """`by_clock`: `now` is what this machine's clock says, so that it matters whether that is right."""
     inbox: Inbox = queue.SimpleQueue()
     equipment = wiring.equip(rulebook)
     with contextlib.ExitStack() as stack:
@@ -67,7 +73,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
         caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
-        seen = [_read(reader, evaluator, caretaker, now, steady) for reader in readers]
+        seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
@@ -75,12 +81,13 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
 
 
 def _read(
-    reader: Reader, evaluator: Evaluator, caretaker: Caretaker, now: datetime, steady: float
+    reader: Reader, evaluator: Evaluator, caretaker: Caretaker, now: datetime, steady: float, by_clock: bool
 ) -> tuple[Observation, Changes]:
     """Read the source until it has a report, or fails; keep what it brings."""
     while True:
         # The reader does not give the same days twice: only what is done with them can be done again.
         observation = observe(reader, now, evaluator.wanted_since(now))
+        observation = observation if by_clock else replace(observation, skew=None)
         changes = caretaker.doing(partial(evaluator.take, observation, now), now, steady)
         if not observation.is_only_the_start:
             return observation, changes
@@ -98,7 +105,7 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
 
 
 def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
-    code = _complain(seen)
+    blind = _complain(seen)
     reached = [changes.through for _, changes in seen if changes.through is not None]
     if reached:
         said = sum(len(changes.notices) for _, changes in seen)
@@ -108,34 +115,40 @@ def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waitin
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
         )
-    return wiring.EXIT_FAILED if waiting else code
+    return max(_exit_code(blind), wiring.EXIT_FAILED if waiting else wiring.EXIT_DONE)
 
 
-def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime) -> int:
+def _exit_code(blind: Collection[Failure]) -> int:
+    if Failure.FOREIGN in blind:
+        return wiring.EXIT_CONFIGURATION
+    return wiring.EXIT_FAILED if blind else wiring.EXIT_DONE
+
+
+def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: bool) -> int:
     """The same on a state whose changes stay in memory; messages are shown instead of sent."""
     with _rehearsal(settings.database, now) as state:
         evaluator = Evaluator(state, rulebook)
         caretaker, steady = Caretaker(state, evaluator), clock.monotonic()
         with wiring.connected(settings, state.recall(), evaluator) as readers:
-            seen = [_read(reader, evaluator, caretaker, now, steady) for reader in readers]
+            seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
     deliveries = [delivery for _, changes in seen for delivery in changes.deliveries]
     for delivery in deliveries:
         message = render_safely(delivery, now)
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
-    code = _complain(seen)
+    blind = _complain(seen)
     if any(observation.report is not None for observation, _ in seen):
         print(f"{_count(len(deliveries), 'message')} would be sent. Nothing was kept or sent.")
-    return code
+    return _exit_code(blind)
 
 
-def _complain(seen: Sequence[tuple[Observation, Changes]]) -> int:
-    """Say what was odd, and what could not be read."""
-    errors = [observation.error for observation, _ in seen if observation.error is not None]
+def _complain(seen: Sequence[tuple[Observation, Changes]]) -> frozenset[Failure]:
+    """Say what was odd, and what could not be seen or trusted, and why."""
+    blind = {health.message: health.failure for _, changes in seen for health in changes.health if health.failure}
     for observation, _ in seen:
         _remark(observation)
-    for error in errors:
-        wiring.complain(error)
-    return wiring.EXIT_FAILED if errors else wiring.EXIT_DONE
+    for message in blind:
+        wiring.complain(message)
+    return frozenset(failure for failure in blind.values() if failure is not None)
 
 
 def _remark(observation: Observation) -> None:

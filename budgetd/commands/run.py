@@ -15,8 +15,8 @@ from budgetd.daemon import EXIT_STATE, Daemon, Inbox, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Evaluator
 from budgetd.outbox import Outbox
-from budgetd.polling import SAME_DAY, WIDEST_SAME_DAY, PollingPlan
-from budgetd.reader import Reader, UsageReader
+from budgetd.polling import HOURLY, PRICED_HOURS, SAME_DAY, WIDEST_SAME_DAY, PollingPlan
+from budgetd.reader import OptionalReader, Reader, UsageReader
 from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
 from budgetd.store import StoreError
@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT: 0. Configuration with mistakes: 78. State in use: 1; state that failed: 75."""
+    """Run until SIGTERM or SIGINT: 0. Configuration with mistakes, another organisation's key: 78. State in use: 1;
+    state that failed: 75.
+    """
     try:
         settings = wiring.settings_or_error()
         logs.set_up(settings.log)
@@ -83,15 +85,23 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
         now = clock.now()
         daemon.caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, clock.monotonic())
         try:
-            return daemon.run()
+            code = daemon.run()
+            if code == wiring.EXIT_CONFIGURATION:
+                wiring.complain(daemon.status)
+            return code
         finally:
             lanes.close()
 
 
 def _plan(reader: Reader, settings: Settings) -> PollingPlan:
-    """The operator's interval for every source; else the plan for the bill, and a minute for same-day use."""
+    """The operator's interval for every source. Else the plan for the bill, and a minute for same-day use.
+
+    What is refreshed every few hours is not asked more often for that.
+    """
     if isinstance(reader, UsageReader):
         return PollingPlan(settings.poll_every or SAME_DAY, WIDEST_SAME_DAY)
+    if isinstance(reader, OptionalReader):
+        return PollingPlan(max(settings.poll_every or PRICED_HOURS, PRICED_HOURS), after_refusal=HOURLY)
     return PollingPlan(settings.poll_every)
 
 

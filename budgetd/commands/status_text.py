@@ -15,7 +15,7 @@ from budgetd.escaping import for_text, name
 from budgetd.lifecycle import is_of_rule
 from budgetd.model import Basis, Failure, Health, Label, Outcome, Planned, Reason, Severity, State
 from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
-from budgetd.wording import SAME_DAY_SOURCE, ago, instant
+from budgetd.wording import CLOCK, SAME_DAY_SOURCE, ago, instant
 
 TOP_SCOPES = 5
 # A poll that is under way was due a moment ago.
@@ -40,6 +40,7 @@ _OWN_MATTERS = {
     f"budgetd:{Reason.STATE_RESTORED.value}": "the state had to be restored",
     f"budgetd:{Reason.DRIFT.value}": "a bill was far from its estimate",
     f"budgetd:{Reason.UNPRICED.value}": "tokens have no known price",
+    f"budgetd:{Reason.CONTRACT_DRIFT.value}": "the API's answers are not what budgetd knows",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
 
@@ -103,8 +104,8 @@ class Page:
         yield from self._alarm(self._of_daemon(seen))
         for health in seen.sources:
             if health.failing_since is not None:
-                what = "SAME-DAY SPEND" if health.source == SAME_DAY_SOURCE else "SPEND"
-                yield from self._alarm(f"CANNOT SEE {what} {self._since(health.failing_since)}. See Sources below.")
+                what = _BLIND.get(health.source, "CANNOT SEE SPEND")
+                yield from self._alarm(f"{what} {self._since(health.failing_since)}. See Sources below.")
         if self.around.rules_error:
             yield from self._alarm("THE RULES FILE CANNOT BE USED. A running daemon keeps its old rules.")
             for line in self.around.rules_error.splitlines():
@@ -119,7 +120,8 @@ class Page:
             return ""
         if self.around.running is None:
             return "Whether the daemon runs cannot be told: its lock cannot be read by this user."
-        last = max((health.last_good for health in seen.sources if health.last_good is not None), default=None)
+        times = (health.last_good for health in seen.sources if health.source != CLOCK)
+        last = max((when for when in times if when is not None), default=None)
         read = f" It last read spend {self._ago(last)}." if last is not None else ""
         return f"THE DAEMON IS NOT RUNNING: nothing is watched and nothing is sent.{read}"
 
@@ -226,17 +228,23 @@ class Page:
             yield "  nothing was read yet"
         for health in sources:
             yield from self._health(health)
-            yield from self.terminal.wrapped(self._polling(polling.get(health.source, Polling())), 4)
+            if health.source != CLOCK:
+                yield from self.terminal.wrapped(self._polling(polling.get(health.source, Polling())), 4)
 
     def _health(self, health: Health) -> Iterator[str]:
-        last = f"last read {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
+        done, word = ("right", "WRONG") if health.source == CLOCK else ("read", "BLIND")
+        last = f"last {done} {short(health.last_good)} ({self._ago(health.last_good)})" if health.last_good else ""
+        if health.failing_since is None and health.message:
+            why = f"{health.source}  not used  {for_text(health.message).rstrip('.')}"
+            yield from self.terminal.wrapped(f"{why}{f', {last}' if last else ''}", 4, first=2)
+            return
         if health.failing_since is None:
             yield f"  {health.source}  {self.terminal.paint('ok', 'green')}  {last}"
             return
         polls = f"{health.failures} failed poll{'s' if health.failures > 1 else ''}"
-        parts = ", ".join(part for part in (self._since(health.failing_since), polls, last or "never read") if part)
-        first, *others = self.terminal.wrapped(f"{health.source}  BLIND  {parts}", 4, first=2)
-        yield first.replace("BLIND", self.terminal.paint("BLIND", "red"), 1)
+        parts = ", ".join((self._since(health.failing_since), polls, last or f"never {done}"))
+        first, *others = self.terminal.wrapped(f"{health.source}  {word}  {parts}", 4, first=2)
+        yield first.replace(word, self.terminal.paint(word, "red"), 1)
         yield from others
         yield from self.terminal.wrapped(f"{for_text(health.message).rstrip('.')}. {_mend(health)}", 4)
 
@@ -258,17 +266,23 @@ class Page:
         return f"{plan}, next poll overdue by {ago(planned.at, self.around.now)}"
 
 
+_BLIND = {SAME_DAY_SOURCE: "CANNOT SEE SAME-DAY SPEND", CLOCK: "CANNOT TRUST THIS MACHINE'S CLOCK"}
 _MEND = {
     Failure.REFUSED: "Put a working admin key in its place: it is read without a restart.",
     Failure.REJECTED: "Look at BUDGETD_API_URL, BUDGETD_API_VERSION and BUDGETD_API_BETAS.",
     Failure.UNREACHABLE: "Look at this machine's network, DNS and firewall.",
     Failure.UNAVAILABLE: "That is at the service's end; it is tried again.",
     Failure.UNREADABLE: "What answers there cannot be trusted; it is tried again.",
+    Failure.FOREIGN: "Put this organisation's admin key in its place: a running daemon reads it by itself.",
+    Failure.STALLED: "That is at the service's end; what it has is evaluated.",
+    Failure.SKEWED: "Set it, best by NTP: days and periods begin and end by it.",
 }
 
 
 def _mend(health: Health) -> str:
     advised = _MEND[health.failure] if health.failure is not None else ""
+    if health.source == CLOCK:
+        return advised or "One answer agreed with it; a second is awaited."
     if health.source == SAME_DAY_SOURCE:
         return f"{advised} Until then alerts wait for the bill.".strip()
     return f"{advised} Until then no alert is raised and none is resolved.".strip()

@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from budgetd import logs
 from budgetd.channels.apprise import AppriseSender
@@ -17,13 +18,15 @@ from budgetd.channels.urls import Secrets
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator, Judge
-from budgetd.http import Api, ping
+from budgetd.http import Api, Getter, ping
 from budgetd.model import Failure, Label, Reason, Severity, SourceError
 from budgetd.pricing import RateTable
-from budgetd.reader import Directory, Reader, UsageReader
+from budgetd.reader import Directory, Line, OptionalReader, Reader, UsageReader
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
 from budgetd.sources.account import AdminAccount
+from budgetd.sources.analytics import BETA as ANALYTICS_BETA
+from budgetd.sources.analytics import Analytics
 from budgetd.sources.cost_report import CostReport
 from budgetd.sources.usage_report import UsageReport
 from budgetd.store import Memory
@@ -76,57 +79,87 @@ def equip(rulebook: Rulebook) -> Equipment:
     return Equipment(senders, {name: sender.flavour for name, sender in senders.items()})
 
 
+class Connection(Getter, Line, Protocol):
+    """One way to the API, for one reader in one thread."""
+
+
 @contextlib.contextmanager
 def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple[Reader, ...]]:
     """The readers of the organisation's spend, the bill's first, for a state that knows so much.
 
-    Each has a connection of its own, as each reads in a thread of its own. Raises ConfigurationError without a key, or
-    for an address unfit for one.
+    Raises ConfigurationError without a key, or for an address unfit for one.
     """
-    try:
-        settings.admin_key()
-        apis = [_api(settings)] if settings.source == "cost_report" else [_api(settings), _api(settings)]
-    except (SettingsError, ValueError) as error:
-        raise ConfigurationError(str(error)) from None
     with contextlib.ExitStack() as stack:
-        for api in apis:
+
+        def connect(*betas: str) -> Connection:
+            api = _api(settings, betas)
             stack.callback(api.close)
-        directory = Directory()
-        bill = _bill_reader(apis[0], known, directory)
-        yield (bill, *(_usage_reader(api, settings, known, judge, directory) for api in apis[1:]))
+            return api
+
+        try:
+            settings.admin_key()
+            made = readers(settings.source, settings.api_betas, connect, known, judge)
+        except (SettingsError, ValueError) as error:
+            raise ConfigurationError(str(error)) from None
+        yield made
 
 
-def _bill_reader(api: Api, known: Memory, directory: Directory) -> Reader:
-    report = CostReport(api, through=known.throughs.get(CostReport.NAME))
-    return Reader(
-        report,
-        AdminAccount(api),
-        known.organisation,
-        lambda: api.last_skew,
-        requests=lambda: api.requests,
-        directory=directory,
+def readers(
+    source: str, betas: Sequence[str], connect: Callable[..., Connection], known: Memory, judge: Judge
+) -> tuple[Reader, ...]:
+    """The readers that BUDGETD_SOURCE asks for, the bill's first. `connect` is given the betas that one needs besides.
+
+    Each has a connection of its own, as each reads in a thread of its own.
+    """
+    directory = Directory()
+    if source == "analytics":
+        line = connect(ANALYTICS_BETA)
+        account = AdminAccount(line)
+        return (Reader(_analytics(line, account, known, judge, history=True), account, known.organisation, line),)
+    bill = _bill_reader(connect(), known, directory)
+    if source == "cost_report":
+        return (bill,)
+    priced = _priced_hours_reader(connect(ANALYTICS_BETA), known, judge, directory)
+    return bill, priced, _usage_reader(connect(), betas, known, judge, directory)
+
+
+def _bill_reader(line: Connection, known: Memory, directory: Directory) -> Reader:
+    report = CostReport(line, through=known.throughs.get(CostReport.NAME))
+    return Reader(report, AdminAccount(line), known.organisation, line, directory)
+
+
+def _priced_hours_reader(line: Connection, known: Memory, judge: Judge, directory: Directory) -> Reader:
+    account = AdminAccount(line)
+    hours = _analytics(line, account, known, judge, history=False)
+    return OptionalReader(hours, account, known.organisation, line, directory)
+
+
+def _analytics(line: Connection, account: AdminAccount, known: Memory, judge: Judge, *, history: bool) -> Analytics:
+    billed = known.throughs.get(CostReport.NAME)
+    return Analytics(
+        line,
+        lambda: account.default_workspace,
+        unlisted=account.unlisted,
+        billed_through=lambda: judge.billed_through or billed,
+        history=history,
     )
 
 
-def _usage_reader(api: Api, settings: Settings, known: Memory, judge: Judge, directory: Directory) -> Reader:
+def _usage_reader(line: Connection, betas: Sequence[str], known: Memory, judge: Judge, directory: Directory) -> Reader:
     # Before anything was judged prices are what the state has: the list's would raise false alarms.
     rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
-    report = UsageReport(
-        api, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=settings.api_betas
-    )
     return UsageReader(
-        report,
-        AdminAccount(api),
+        UsageReport(line, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas),
+        AdminAccount(line),
         known.organisation,
+        line,
+        directory,
         lambda: judge.billed_through,
         lambda: bool((judge.rates or rates).learned),
-        lambda: api.last_skew,
-        requests=lambda: api.requests,
-        directory=directory,
     )
 
 
-def _api(settings: Settings) -> Api:
+def _api(settings: Settings, betas: tuple[str, ...] = ()) -> Api:
     def key() -> str:
         # Looked up at each request; one that went away after the start is a refused key, not the end.
         try:
@@ -140,7 +173,7 @@ def _api(settings: Settings) -> Api:
         settings.api_url,
         key,
         version=settings.api_version,
-        betas=settings.api_betas,
+        betas=tuple(dict.fromkeys((*settings.api_betas, *betas))),
         proxy=settings.api_proxy,
         ca_file=settings.ca_file,
     )

@@ -106,5 +106,5 @@ def _started(stage: Stage) -> Iterator[_Process]:
         outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
         known = store.recall()
         source = CostReport(api, through=known.through)
-        reader = Reader(source, AdminAccount(api), known.organisation, requests=lambda: api.requests)
+        reader = Reader(source, AdminAccount(api), known.organisation, api)
         yield _Process(store, reader, evaluator, outbox, inbox)

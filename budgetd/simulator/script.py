@@ -118,16 +118,20 @@ class Vanishing:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A negative row of so many `dollars` (given as a positive amount), `after` days from the day's start."""
+    """A negative row of so many `dollars` (given as a positive amount), `after` days from the day's start.
+
+    The reference has no `cost_type` for it, so that by default it is one that nobody knows.
+    """
 
     day: date
     dollars: Decimal
     workspace: str
     after: int = 1
+    cost_type: str = "credit"
 
     def apply(self, lines: Sequence[Line]) -> tuple[Line, ...]:
         """The rows and the credit."""
-        about = Dimensions(self.workspace, "Credit Adjustment", "credit")
+        about = Dimensions(self.workspace, "Credit Adjustment", self.cost_type)
         return (*lines, Line(about, money.subtract(money.ZERO, self.dollars)))
 
 

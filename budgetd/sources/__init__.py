@@ -23,6 +23,10 @@ class Source(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Take everything for new at the next reading: what the last one returned was not kept."""
+        ...
+
 
 class Account(Protocol):
     """Who the organisation is and what its workspaces are called."""

@@ -48,6 +48,10 @@ FIELDS = (
     "speed",
 )
 _SUBJECT = "the report has"
+# Of these a new value is no variant of an old one, but something that rules do not know of.
+_TELLING = frozenset({"cost_type", "token_type"})
+# Should they have become free text, this many say it.
+_MOST_DEPARTURES = 20
 _ROW_FIELDS = frozenset({"amount", "currency", *FIELDS})
 
 _Text = str | UnsetType
@@ -76,21 +80,25 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
     """Every combination of dimensions that was ever read, so that each is kept, and looked at, once.
 
     By the fields as they stand in the row (UNSET: not there): the dimensions, and the number of quotation marks that
-    writing the fields takes. `odd` collects the values that the reference does not list; `repeats` knows the same
+    writing the fields takes. `odd` collects the values that the reference does not list, `departures` what rules may
+    look for in vain: the values that matter among those, and what is grouped by and not said; `repeats` knows the same
     combinations by the bytes of their rows.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.odd: set[str] = set()
+        self.departures: set[str] = set()
         self.repeats = Repeats()
         self._texts: dict[str, str] = {}
 
     def __missing__(self, raw: _Raw) -> tuple[Dimensions, int]:
         values = [self._texts.setdefault(value, value) if isinstance(value, str) else None for value in raw]
-        # The report is grouped by workspace: a row without one is the default workspace's.
-        values[0] = values[0] or DEFAULT_WORKSPACE
+        # The report is grouped by workspace: a row whose workspace is null is the default workspace's.
+        # One that does not have the field says nothing of it.
+        values[0] = None if raw[0] is UNSET else values[0] or DEFAULT_WORKSPACE
         self._remark(values)
+        self.departures.update(f"the report has rows {lack}" for lack in _lacks(Dimensions(*values)))
         entry = Dimensions(*values), sum(map(quotes, raw))
         # Equal to `raw`, but made of the shared texts, where nothing was replaced.
         self[entry[0] if entry[0] == raw else raw] = entry
@@ -99,7 +107,20 @@ class Known(dict[_Raw, tuple[Dimensions, int]]):
     def _remark(self, values: Sequence[str | None]) -> None:
         for name, value in zip(FIELDS, values, strict=True):
             if value is not None and value not in DOCUMENTED.get(name, (value,)):
-                self.odd.add(odd_value(_SUBJECT, name, value))
+                remark = odd_value(_SUBJECT, name, value)
+                self.odd.add(remark)
+                if name in _TELLING and len(self.departures) < _MOST_DEPARTURES:
+                    self.departures.add(remark)
+
+
+def _lacks(about: Dimensions) -> list[str]:
+    """What a row must say, as the report is grouped by it, and does not."""
+    lacks = [name for name, value in (("workspace_id", about.workspace), ("cost_type", about.cost_type)) if not value]
+    found = [f"without a {name}, though it is grouped by it" for name in lacks]
+    if about.token_type or about.cost_type == "tokens":
+        tokens = (("model", about.model), ("token_type", about.token_type))
+        found += [f"of tokens without a {name}" for name, value in tokens if not value]
+    return found
 
 
 def decode(body: bytes, known: Known) -> Page:

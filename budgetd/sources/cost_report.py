@@ -140,7 +140,8 @@ class CostReport:
     def _attempt(self, asked: Window, query: _Query, deadline: float, memory: _Memory) -> Report:
         reading = self._walk(asked, query, deadline, memory)
         try:
-            report = _report(self.name, asked, reading, self._new_remarks(reading))
+            remarks, departures = self._new_remarks(reading), tuple(sorted(self._known.departures - self._remarked))
+            report = _report(self.name, asked, reading, remarks, departures)
             # A clock that was set back asks for less, and gets less.
             if self._through is not None and report.through < min(self._through, midnight(asked.today)):
                 raise ValueError(f"it ends on {report.end}, and once went on to {self._through.date()}")
@@ -148,7 +149,7 @@ class CostReport:
             raise _unreadable(str(error)) from None
         self._query, self._memory = query, reading.seen
         self._through = max(report.through, self._through or report.through)
-        self._remarked.update(report.remarks)
+        self._remarked.update(report.remarks, report.departures)
         return report
 
     def _walk(self, asked: Window, query: _Query, deadline: float, memory: _Memory) -> _Reading:
@@ -196,7 +197,9 @@ def _query(asked: Window, limit: int) -> _Query:
     )
 
 
-def _report(name: str, asked: Window, reading: _Reading, remarks: tuple[str, ...]) -> Report:
+def _report(
+    name: str, asked: Window, reading: _Reading, remarks: tuple[str, ...], departures: tuple[str, ...]
+) -> Report:
     """The pages as one. Raises ValueError when they do not fit together."""
     days = sorted(day for page in reading.seen.values() for day in page.days)
     buckets = _merged(days, reading)
@@ -208,6 +211,7 @@ def _report(name: str, asked: Window, reading: _Reading, remarks: tuple[str, ...
         days=tuple(CostDay(day, bucket.lines, complete=day < asked.today) for day, bucket in sorted(buckets.items())),
         through=midnight(min(end, asked.today)),
         remarks=remarks,
+        departures=departures,
     )
 
 

@@ -86,11 +86,14 @@ _UNITS = (*_PLAIN, price_list.CACHE_5M, price_list.CACHE_1H, WEB_SEARCH)
 
 
 class Known(dict[_Raw, _Entry]):
-    """Every combination of dimensions that was ever read. `odd` are values that the reference does not list."""
+    """Every combination of dimensions that was ever read. `odd` are values that the reference does not list,
+    `departures` are what rows do not say although the report is grouped by it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.odd: set[str] = set()
+        self.departures: set[str] = set()
         self._texts: dict[str, str] = {}
 
     def __missing__(self, raw: _Raw) -> _Entry:
@@ -98,8 +101,11 @@ class Known(dict[_Raw, _Entry]):
         for name, value in zip(DIMENSIONS, values, strict=True):
             if value is not None and value not in _DOCUMENTED.get(name, (value,)):
                 self.odd.add(odd_value(_SUBJECT, name, value))
-        # The report is grouped by workspace: a row without one is the default workspace's.
-        about = Used(values[0] or DEFAULT_WORKSPACE, Kind("", *values[1:]))
+        # The report is grouped by workspace: a row whose workspace is null is the default workspace's.
+        # One that does not have the field says nothing of it.
+        about = Used(None if raw[0] is UNSET else values[0] or DEFAULT_WORKSPACE, Kind("", *values[1:]))
+        if about.workspace is None:
+            self.departures.add("the usage report has rows without a workspace_id, though it is grouped by it")
         entry = _Entry(tuple(use(about, unit) for unit in _UNITS), sum(map(quotes, raw)), about)
         self[raw] = entry
         return entry

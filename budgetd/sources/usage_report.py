@@ -128,7 +128,7 @@ class UsageReport:
         self._memory = memory
         self._sent.update({day.day: self._state(day) for day in report.days})
         self._sent = {day: state for day, state in self._sent.items() if day >= memory.first}
-        self._remarked.update(report.remarks)
+        self._remarked.update(report.remarks, report.departures)
         self._remarks = set()
         self.newest_use = _newest_use(memory) or self.newest_use
         return report
@@ -207,6 +207,7 @@ class UsageReport:
             remarks=tuple(sorted(remarks - self._remarked)),
             slices=self._slices(memory),
             unpriced=_unpriced(valued),
+            departures=tuple(sorted((self._known.departures | _departures(valued)) - self._remarked)),
         )
 
     def _is_news(self, day: CostDay) -> bool:
@@ -429,6 +430,11 @@ def _unpriced(parts: Iterable[Priced]) -> dict[tuple[str, str], int]:
         for about, count in part.unpriced.items():
             sums[about] = sums.get(about, 0) + count
     return sums
+
+
+def _departures(parts: Iterable[Priced]) -> set[str]:
+    nameless = any(not model for part in parts for model, _ in part.unpriced)
+    return {"the usage report has tokens without a model, though it is grouped by it"} if nameless else set()
 
 
 def _said(priced: Priced) -> list[str]:

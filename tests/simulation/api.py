@@ -36,13 +36,15 @@ class Served:
 
 @dataclass
 class SimulatedApi:
-    """Implements `Getter`. `now` is the world's true time; `outage` a fault that lasts."""
+    """Implements `Getter` and `Line`. `now` is the world's true time; `outage` a fault that lasts."""
 
     company: Company
     chance: random.Random
     now: datetime
     outage: str | None = None
     glitches: bool = True
+    requests: int = 0
+    last_skew: float | None = None
     met: Counter[str] = field(default_factory=Counter)
     _api: AdminApi = field(init=False)
     _chain: dict[date, tuple[Row, ...]] | None = None
@@ -61,6 +63,10 @@ class SimulatedApi:
         if not self._whole or self._chain is None:
             return Served(None, self._failure)
         return Served(self._chain) if _without_gap(self._chain) else Served(None, Failure.UNREADABLE)
+
+    def key_mark(self) -> str:
+        """It has one key for ever."""
+        return ""
 
     def get(self, path: str, params: Sequence[tuple[str, str]] = (), *, deadline: float | None = None) -> bytes:
         """The body of an answer, or what took its place. Raises SourceError."""

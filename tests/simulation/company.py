@@ -96,7 +96,8 @@ class Company(World):
         if kind == "vanishing":
             return (Vanishing(day, after, workspace),)
         if kind == "credit":
-            return (Credit(day, Decimal(chance.randint(10, 900)), workspace or DEFAULT_WORKSPACE, after),)
+            dollars = Decimal(chance.randint(10, 900))
+            return (Credit(day, dollars, workspace or DEFAULT_WORKSPACE, after, cost_type="session_usage"),)
         factor = {"up": "1.4", "zeroed": "0"}.get(kind, "0.4")
         first = Restatement(day, after, Decimal(factor), workspace)
         if kind == "down and up":

@@ -79,7 +79,7 @@ class Oracle:
         made: list[Expected] = []
         if served.days is not None:
             made += self.promises.read(self.spec, served.days, wall.date())
-            made += self._sight.seen()
+            made += self._sight.read(served.days, wall)
             self.counts["good polls"] += 1
         elif served.failure is not None:
             made += self._sight.not_seen(served.failure, wall)

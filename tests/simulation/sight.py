@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 
 from budgetd.model import Failure
+from budgetd.period import DAY, midnight
 from tests.simulation.promises import Expected
 
 _SCOPE = (("source", "cost_report"),)
@@ -37,6 +39,11 @@ class Sight:
         self.announced = severity
         reason = "refused" if failure is Failure.REFUSED else "blind"
         return [self._notice("firing", reason, severity)]
+
+    def read(self, days: Iterable[date], wall: datetime) -> list[Expected]:
+        """After a whole report that was kept: it counts unless the bill of the day before yesterday is not there."""
+        ends = midnight(max(day for day in days if day < wall.date()) + DAY)
+        return self.not_seen(Failure.STALLED, wall) if wall - ends > timedelta(hours=48) else self.seen()
 
     def seen(self) -> list[Expected]:
         """After a good poll that was kept."""

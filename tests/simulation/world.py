@@ -154,7 +154,7 @@ class World:
         self._outbox = self.parts.outbox(store, self._evaluator, lanes, self._flavours(rulebook), jitter)
         memory = store.recall()
         source = self.parts.source(self.api, through=memory.through)
-        self._reader = Reader(source, AdminAccount(self.api), memory.organisation)
+        self._reader = Reader(source, AdminAccount(self.api), memory.organisation, self.api)
         store.interrupted(self.clocks.wall)
 
     def _watch_settling(self) -> None:
