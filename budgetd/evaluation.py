@@ -176,7 +176,8 @@ class Judge:
         if report is None:
             return ()
         before, self._parts = self._parts, self._parts.after(report)
-        return tuple(day for day in self._parts.days(report, before) if indexes.every.accepts(day))
+        days = self._parts.days(report, before)
+        return tuple(day for day in days if indexes.every.accepts(day, report.through))
 
     def _take_days(self, indexes: Indexes, report: Report | None, days: Iterable[CostDay]) -> frozenset[date]:
         """Put the days into the indexes; those on which that changed an amount."""

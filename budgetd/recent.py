@@ -54,23 +54,19 @@ class Parts:
             return report.days
         priced = {part.start.date() for part in self.priced} if self.priced != before.priced else set()
         news = {day.day: day for day in report.days}
-        touched = (news.get(day) or self.estimates.get(day) or _unknown(day) for day in sorted(priced | news.keys()))
-        return tuple(self._composed(day) for day in touched)
+        return tuple(
+            self._composed(day, news.get(day) or self.estimates.get(day)) for day in sorted(priced | news.keys())
+        )
 
-    def _composed(self, estimate: CostDay) -> CostDay:
-        """The day as far as the vendor has priced it, and the estimate of the rest."""
-        period = Period(midnight(estimate.day), midnight(estimate.day + DAY))
-        if not any(_within(part, period) for part in self.priced):
-            return estimate
+    def _composed(self, day: date, estimate: CostDay | None) -> CostDay:
+        """The day as far as the vendor has priced it, and the estimate of the rest. It is not the bill yet."""
+        period = Period(midnight(day), midnight(day + DAY))
         inside = [part for part in self.joined() if _within(part, period)]
-        bases = {part.basis for part in inside}
-        basis = Basis.MIXED if len(bases) > 1 else bases.pop()
-        return CostDay(estimate.day, _summed(part.lines for part in inside), basis, estimate.complete)
-
-
-def _unknown(day: date) -> CostDay:
-    """A day without any estimate: what the vendor has priced of it is a part of its bill."""
-    return CostDay(day, {}, Basis.BILLED, complete=False)
+        if estimate is None:
+            return CostDay(day, _summed(part.lines for part in inside), Basis.BILLED, complete=False)
+        if all(part.basis is Basis.ESTIMATED for part in inside):
+            return estimate
+        return CostDay(day, _summed(part.lines for part in inside), Basis.MIXED, estimate.complete)
 
 
 @dataclass(slots=True)

@@ -36,12 +36,7 @@ class Spend:
         self._bases: dict[Period, Basis] = {}
 
     def replace(self, day: CostDay) -> bool:
-        """Take a day's cost lines in place of what was known of that day. Whether that changes anything.
-
-        Nothing but a newer bill takes the place of a closed day's bill.
-        """
-        if not self.accepts(day):
-            return False
+        """Take a day's cost lines in place of what was known of that day. Whether that changes anything."""
         amounts = {view: by_scope(lens, day.lines) for view, lens in self._lenses.items()}
         kind = (day.basis, day.complete)  # that a day has closed is news, also when nothing was spent since
         if amounts == self._days.get(day.day) and kind == self._kinds[day.day]:
@@ -56,9 +51,19 @@ class Spend:
         self._bases.clear()
         return True
 
-    def accepts(self, day: CostDay) -> bool:
-        """Whether the day's cost lines may take the place of what is known of it."""
-        return (day.basis is Basis.BILLED and day.complete) or not self.is_billed(day.day)
+    def accepts(self, day: CostDay, through: datetime) -> bool:
+        """Whether the day's cost lines, of a reading that goes up to `through`, may take the place of what is known.
+
+        Nothing but a newer bill takes the place of a closed day's bill; nor does the part of a bill take that of
+        estimates that reach further.
+        """
+        if day.basis is Basis.BILLED and day.complete:
+            return True
+        if self.is_billed(day.day):
+            return False
+        known, _ = self._kinds.get(day.day, (Basis.BILLED, False))
+        gives_way = day.basis is Basis.BILLED and known is not Basis.BILLED
+        return not gives_way or self.through is None or through > self.through
 
     def lens(self, view: View) -> Lens:
         """The view's lens, for looking at single cost lines."""

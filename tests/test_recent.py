@@ -204,5 +204,5 @@ def test_a_composed_day_counts_each_hour_once(estimated: list[int], billed: list
     known = Parts().after(priced(*own)).after(reading) if own else Parts().after(reading)
     (day,) = known.days(reading, known)
     assert total(day.lines.values()) == sum(billed[:through]) + sum(estimated[through:])
-    assert day.basis is {0: Basis.ESTIMATED, 24: Basis.BILLED}.get(through, Basis.MIXED)
+    assert (day.basis, day.complete) == (Basis.MIXED if through else Basis.ESTIMATED, True)
     assert set(day.lines) <= {Dimensions("wrkspc_1", model="claude-opus-4-8")}

@@ -80,14 +80,13 @@ def test_once_estimates_today_and_status_says_so(api: SimulatedServer, tmp_path:
     document = json.loads(place.run("status", "--json").out)
     assert [rule["basis"] for rule in document["rules"]] == ["mixed", "estimated"]
     assert document["data_through"] == "2026-11-18T19:56:00Z"
-    assert [(each["next_poll_at"], each["plan"], each["widened"]) for each in document["sources"]] == [(None,) * 3] * 2
+    assert [(each["next_poll_at"], each["plan"], each["widened"]) for each in document["sources"]] == [(None,) * 3] * 3
     assert Decimal(spent) >= 10
     with place.state() as state:
         counted = state.requests(NOON.date())
     assert sum(count for days in counted.values() for count in days.values()) == len(api.exchanges)
     assert {source: set(days) for source, days in counted.items()} == {
-        "cost_report": {NOON.date()},
-        "usage_report": {NOON.date()},
+        name: {NOON.date()} for name in ("analytics", "cost_report", "usage_report")
     }
 
 

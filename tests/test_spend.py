@@ -170,9 +170,24 @@ def test_an_estimate_is_replaced_by_the_bill_and_never_replaces_it() -> None:
     spend = index([cost_day("2026-11-09", "90", basis=Basis.ESTIMATED)])
     assert spend.totals(View(), NOVEMBER) == {(): Decimal(90)}
     assert spend.replace(cost_day("2026-11-09", "80"))
-    assert not spend.replace(cost_day("2026-11-09", "95", basis=Basis.ESTIMATED))
     assert spend.totals(View(), NOVEMBER) == {(): Decimal(80)}
     assert spend.basis(NOVEMBER) is Basis.BILLED
+    noon = at("2026-11-09 12:00")
+    for basis in Basis:
+        assert not spend.accepts(cost_day("2026-11-09", "95", basis, complete=False), noon)
+    assert spend.accepts(cost_day("2026-11-09", "95"), noon)
+
+
+@pytest.mark.parametrize("known", [Basis.ESTIMATED, Basis.MIXED])
+def test_a_part_of_a_bill_replaces_estimates_only_where_it_reaches_further(known: Basis) -> None:
+    spend = index([cost_day("2026-11-09", "90", known, complete=False)])
+    spend.through = at("2026-11-09 12:07")
+    part = cost_day("2026-11-09", "70", Basis.BILLED, complete=False)
+    assert not spend.accepts(part, at("2026-11-09 12:00"))
+    assert spend.accepts(part, at("2026-11-09 13:00"))
+    assert spend.accepts(cost_day("2026-11-09", "91", Basis.ESTIMATED, complete=False), at("2026-11-09 12:00"))
+    spend.replace(part)
+    assert spend.accepts(part, at("2026-11-09 12:00")), "a part follows a part"
 
 
 def test_a_day_without_cost_is_known_and_empty_and_another_is_not_known() -> None:
