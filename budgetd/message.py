@@ -36,6 +36,7 @@ class Message:
     """What is sent to one channel. `id` is the delivery's, the same on every attempt; `data` is JSON-able.
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
+    `notices` are what it is made of, the worst first, for a channel that has a face of its own for them.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Message:
     flavour: Flavour = Flavour.TEXT
     face: Face = Face.RICH
     incident: str = ""
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
         flavour=flavour,
         face=delivery.face,
         incident="" if several else notices[0].incident,
+        notices=tuple(notices),
     )
     if delivery.face is Face.MINIMAL:
         return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))
