@@ -12,7 +12,7 @@ import pytest
 from budgetd import money
 from budgetd.http import BodyTooLargeError
 from budgetd.model import DEFAULT_WORKSPACE, Basis, CostDay, Failure, Report, SourceError
-from budgetd.sources.analytics import PATH, Analytics
+from budgetd.sources.analytics import PATH, Analytics, TooManyPagesError
 from budgetd.sources.cost_report import window
 from tests.analytics_pages import (
     DAY,
@@ -374,6 +374,15 @@ def test_an_organisation_of_too_many_pages_is_told_what_to_do() -> None:
     error = refused(api, Failure.REJECTED, "too large for the analytics: more than 300 pages of 1,000 rows")
     assert "Read the cost report and the usage report instead" in error.message
     assert len(api.asked) == 301
+
+
+def test_too_many_pages_are_not_read_again_on_the_same_day() -> None:
+    api = Ledger(lambda moment: {f"wrkspc_{number}": 1 for number in range(10)}, most=1)
+    analytics = source(api)
+    for now, asked in ((NOW, 301), (NOW + timedelta(minutes=5), 301), (NOW + timedelta(days=1), 602)):
+        with pytest.raises(TooManyPagesError):
+            analytics.read(now, None)
+        assert len(api.asked) == asked
 
 
 def test_data_that_was_there_and_is_gone_is_refused() -> None:

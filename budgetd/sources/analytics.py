@@ -39,6 +39,17 @@ _Lines = Mapping[Dimensions, Decimal]
 _Part = TypeVar("_Part", CostDay, CostSlice, tuple[CostSlice, ...])
 
 
+class TooManyPagesError(SourceError):
+    """The organisation is too large to be read in this way."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Failure.REJECTED,
+            f"the organisation is too large for the analytics: more than {_MOST_PAGES} pages of {_ROWS:,} rows a "
+            "reading. Read the cost report and the usage report instead: they tell the same money",
+        )
+
+
 class _RefreshedError(Exception):
     """The data was refreshed between two pages: what was read of it is of no use."""
 
@@ -114,6 +125,7 @@ class Analytics:
         self._known = Known()
         self._memory: _Memory | None = None
         self._remarked: set[str] = set()
+        self._too_large_on: date | None = None
         self.refreshed_at: datetime | None = None
         """When the data was refreshed that the last good reading told of."""
 
@@ -134,12 +146,18 @@ class Analytics:
         Raises SourceError.
         """
         now = now.astimezone(UTC)
+        if self._too_large_on == now.date():
+            raise TooManyPagesError
         if len(self._known) > _MOST_KNOWN:
             self._known = Known()
         deadline = self._monotonic() + self._fetch_seconds
         try:
             return self._settled(now, since, deadline)
         except BodyTooLargeError:
+            raise
+        except TooManyPagesError:
+            # The day only grows: to find that out again at each poll would cost hundreds of requests.
+            self._too_large_on = now.date()
             raise
         except SourceError as error:
             if error.failure is not Failure.UNREADABLE:
@@ -267,7 +285,7 @@ class _Pages:
     def _page(self, query: _Query, cursor: str, width: timedelta) -> Page:
         """One page. Raises _RefreshedError when it is of other data than the ones before."""
         if self.count > _MOST_PAGES:
-            raise _too_large()
+            raise TooManyPagesError
         self.count += 1
         page = self._decoded(self._body(query, cursor), width)
         self.remarks |= page.remarks
@@ -372,14 +390,6 @@ def _stamp(instant: datetime) -> str:
 def _no_default(why: str) -> SourceError:
     message = f"the analytics cannot be read: nobody knows which workspace is the default one there ({why})"
     return SourceError(Failure.UNAVAILABLE, message)
-
-
-def _too_large() -> SourceError:
-    message = (
-        f"the organisation is too large for the analytics: more than {_MOST_PAGES} pages of {_ROWS:,} rows a reading. "
-        "Read the cost report and the usage report instead: they tell the same money"
-    )
-    return SourceError(Failure.REJECTED, message)
 
 
 def _unreadable(complaint: str) -> SourceError:
