@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from budgetd.model import Basis, State
 from budgetd.money import total
-from budgetd.period import midnight
+from budgetd.period import DAY, midnight
 from budgetd.simulator import worlds
 from budgetd.simulator.organisation import Span, World
 from budgetd.simulator.script import Late, Runaway
@@ -202,3 +202,34 @@ def test_a_refresh_in_the_middle_of_a_reading_is_no_trouble(tmp_path: Path) -> N
         for _ in range(5):
             here.priced(now := now + timedelta(minutes=5))
         assert here.api.asked["cost"] - asked == 5, "one small request each while nothing was refreshed"
+
+
+@pytest.mark.parametrize("first", ["11-18", "12-01"], ids=["a day", "a month"])
+def test_midnight_with_all_three_sources_minute_by_minute(tmp_path: Path, first: str) -> None:
+    """No gap, nothing twice, no phantom spike, while use, priced hours and bill come in their turns."""
+    end = at(f"{first}T00:00")
+    before, after = (end - DAY).date(), end.date()
+    world = worlds.standard().with_events(Late(before, 2 * HOUR))
+    jump = "{id: jump, type: spike, against: yesterday, at_least: 20, for_each: workspace}"
+    runaway = "{id: runaway, type: rate, limit: 500, per: hour}"
+    with scene(tmp_path, world, end - 3 * HOUR, MONTH_CAP, jump, runaway, fast=True) as here:
+        here.warm_up(now := end - 2 * HOUR)
+        priced, billed = midnight(before), False
+        for minute in range(1, 60 * 5):
+            now += MINUTE
+            if minute % 5 == 0:
+                here.priced(now)
+                priced = refreshed(world, now)
+            if minute % 7 == 0:
+                here.bill(now)
+                billed = now >= end + 2 * HOUR
+            here.usage(now)
+            seen = counted(world, now)
+            old, new = (here.kept(day, day + DAY) for day in (before, after))
+            as_billed = sum(line.dollars for line in world.lines(before))
+            assert old == (as_billed if billed else expected(world, before, priced, seen, now)), now
+            assert new == (expected(world, after, priced, seen, now) if now >= end else 0), now
+        assert here.reasons("runaway") == []
+        # On a Monday there were spikes before midnight: they end with their day.
+        assert set(here.reasons("jump")) <= {"period_over"}
+        assert {each.facts.rule for each in here.notices} <= {"month", "jump"}
