@@ -122,6 +122,7 @@ def tick(reader: Reader, evaluator: Evaluator, outbox: Outbox, inbox: Inbox, now
 def deliver(outbox: Outbox, inbox: Inbox, now: datetime) -> tuple[int, int]:
     """Send and settle all that is due at `now`, in this thread: how many attempts delivered, how many did not."""
     results: list[bool] = []
+    outbox.fall_back(now)
     # One by one: a kill can then leave one message in doubt, not one for each channel.
     while outbox.send_due(now, most=1) or not inbox.empty():
         while not inbox.empty():
@@ -239,13 +240,12 @@ class Daemon:
         log.info("watching: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
         while True:
             now, steady = clock.now(), clock.monotonic()
-            if any(
-                each.reading_since is not None and steady - each.reading_since > LONGEST_POLL for each in self.pollers
-            ):
+            if any(each.hangs(steady) for each in self.pollers):
                 log.critical("a poll hangs since %d s: ending, to be started anew", LONGEST_POLL)
                 return EXIT_FAILED
             self._guarded(partial(self.caretaker.look_after, now, steady))
             self._begin_polls(now, steady)
+            self._guarded(partial(self.outbox.fall_back, now))
             self._guarded(partial(self.outbox.send_due, now))
             self._report()
             item = self._wait(now, steady)
@@ -335,9 +335,9 @@ class Daemon:
         overdue = self.lanes.next_deadline()
         if overdue is not None:
             naps.append(overdue)
-        next_due = self._guarded(self.store.next_due)
-        if next_due is not None:
-            naps.append((next_due - now).total_seconds())
+        for due in (self._guarded(self.store.next_due), self.outbox.next_fallback):
+            if due is not None:
+                naps.append((due - now).total_seconds())
         shortest, self._troubled = (STORE_PAUSE if self._troubled else SHORTEST_NAP), False
         return max(shortest, min(naps))
 
@@ -380,7 +380,8 @@ class Daemon:
         _plan(poller, wait, now)
         self._note(observation, changes)
         if observation.report is not None:
-            self._keep_up(now)
+            # Not a reason to take the observation again: it is kept.
+            self._guarded(partial(self._keep_up, now))
         memory, sources = self.store.recall(), [each.reader.source.name for each in self.pollers]
         if blind.is_well(memory.health, sources, memory.outbox, now):
             self.heartbeat()
@@ -416,7 +417,6 @@ class Daemon:
     def _keep_up(self, now: datetime) -> None:
         """Once a day: a backup, then retention."""
         if self._kept_up != now.date():
-            self._kept_up = now.date()
             try:
                 self.store.back_up(now)
             except StoreError as error:
@@ -425,6 +425,7 @@ class Daemon:
                     raise
                 log.error("no backup could be made today: %s", error)
             self.store.prune(now)
+            self._kept_up = now.date()
 
     # --- edits -----------------------------------------------------------------------------------
 

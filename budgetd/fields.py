@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -21,7 +22,8 @@ _MONEY = re.compile(r"\$?(?P<digits>[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,6})?|[0
 _PERCENT = re.compile(r"(?P<digits>[0-9]{1,5}(?:\.[0-9]{1,4})?) ?%", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?", re.ASCII)
 _DAYS = re.compile(r"(?P<days>[1-9][0-9]{0,2})d", re.ASCII)
-_SHORT = re.compile(r"(?P<count>[1-9][0-9]{0,2})(?P<unit>[mh])", re.ASCII)
+_STRETCH = re.compile(r"(?P<count>[1-9][0-9]{0,3})(?P<unit>[smh])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours"}
 _MAX_DOLLARS = Decimal(10) ** 12
 _MAX_DAYS = 366
 _CALENDAR_WORDS = ("day", "week", "month", "quarter", "year")
@@ -95,12 +97,12 @@ def days(value: Any) -> int:
     return int(found["days"])
 
 
-def minutes(value: Any, wanted: str) -> int:
-    """The number of minutes that a text such as `15m` or `1h` names. Raises PydanticCustomError."""
-    found = _SHORT.fullmatch(_text(value, wanted))
+def stretch(value: Any, wanted: str) -> timedelta:
+    """The time that a text such as `30s`, `2m` or `1h` names. Raises PydanticCustomError."""
+    found = _STRETCH.fullmatch(_text(value, wanted))
     if found is None:
         raise mistake(f"expected {wanted}, not {str(value)[:40]!r}")
-    return int(found["count"]) * (60 if found["unit"] == "h" else 1)
+    return timedelta(**{_UNITS[found["unit"]]: int(found["count"])})
 
 
 def single_entry(value: Any, wanted: str) -> tuple[str, Any]:

@@ -36,7 +36,8 @@ class Message:
     """What is sent to one channel. `id` is the delivery's, the same on every attempt; `data` is JSON-able.
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
-    `notices` are what it is made of, the worst first, for a channel that has a face of its own for them.
+    `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
+    why this channel gets what was for another one.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Message:
     face: Face = Face.RICH
     incident: str = ""
     notices: tuple[Notice, ...] = ()
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,13 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
         face=delivery.face,
         incident="" if several else notices[0].incident,
         notices=tuple(notices),
+        because=wording.instead(delivery.because),
     )
     if delivery.face is Face.MINIMAL:
         return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))
     blocks = _batch(notices, now) if several else _single(delivery, notices[0], now)
-    return replace(message, body=_join(blocks, flavour))
+    instead = [_Block((message.because,))] if message.because else []
+    return replace(message, body=_join([*instead, *blocks], flavour))
 
 
 def render_safely(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -> Message:

@@ -397,7 +397,8 @@ class Face(StrEnum):
 class Delivery:
     """Notices on their way to one channel as one message; `id` is the same on every attempt.
 
-    `page`: it wakes somebody, so it is retried faster and has a shorter deadline.
+    `page`: it wakes somebody, so it is retried faster and has a shorter deadline. `because`: why this channel gets what
+    was for another one; empty for what is its own.
     """
 
     id: str
@@ -409,6 +410,7 @@ class Delivery:
     face: Face = Face.RICH
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

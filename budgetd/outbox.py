@@ -10,7 +10,7 @@ from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour, render_safely
-from budgetd.model import Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity
+from budgetd.model import Changes, Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity, identity
 from budgetd.store import Store
 
 REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
@@ -33,6 +33,9 @@ class Outbox:
         self._flavours = flavours
         self._jitter = jitter
         self._in_flight: dict[str, Delivery] = {}
+        self._fallen_back: set[str] = set()
+        self.next_fallback: datetime | None = None
+        """When the next message goes to a fallback, if its channel has not taken it by then."""
 
     @property
     def in_flight(self) -> int:
@@ -54,6 +57,30 @@ class Outbox:
             else:
                 self._give_up(delivery, REMOVED, now)
         return len(due)
+
+    def fall_back(self, now: datetime) -> None:
+        """Give what a channel has not taken in time to its fallbacks as well, once. It stays due there.
+
+        Raises StoreError. A second call makes the same deliveries again, and the store leaves known ones as they are.
+        """
+        self.next_fallback = None
+        channels = self._evaluator.rulebook.channels
+        if not any(channel.fallback for channel in channels.values()):
+            return
+        if not self._in_flight and self._store.next_due() is None:
+            return
+        late: list[Delivery] = []
+        for delivery in self._store.recall().outbox:
+            channel = channels.get(delivery.channel)
+            if channel is None or not channel.fallback or delivery.because or delivery.id in self._fallen_back:
+                continue
+            at = delivery.created_at + channel.after
+            if at <= now:
+                late.append(delivery)
+            else:
+                self.next_fallback = min(at, self.next_fallback or at)
+        for delivery in late:
+            self._hand_over(delivery, self._last_word(delivery), now)
 
     def settle(self, answer: Answer, now: datetime) -> bool:
         """Keep what became of a message that had left, and say whether it was delivered.
@@ -80,6 +107,8 @@ class Outbox:
         # Told before it is settled: a kill between the two tells nobody twice, and in the other order tells nobody.
         if result.escalate and not _of_undeliverable(delivery):
             self._escalate(delivery, receipt, result, now)
+            # A broken channel does not mend itself in that while.
+            self._hand_over(delivery, receipt.detail, now)
         self._store.settle(
             delivery.id,
             receipt,
@@ -89,6 +118,41 @@ class Outbox:
             hold_channel_until=result.hold_channel_until,
             face=result.face,
         )
+
+    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+        """Make the deliveries to the fallbacks, if there are any and it was not done before."""
+        if delivery.because or not delivery.notices or delivery.id in self._fallen_back:
+            return
+        channels = self._evaluator.rulebook.channels
+        own = channels.get(delivery.channel)
+        names = [name for name in (own.fallback if own is not None else ()) if name in channels]
+        made = tuple(
+            Delivery(
+                id=identity("dlv", delivery.id, "instead", name),
+                channel=name,
+                notices=delivery.notices,
+                created_at=now,
+                next_attempt_at=now,
+                page=channels[name].page,
+                because=f"{delivery.channel} has not taken it: {why}",
+            )
+            for name in names
+        )
+        if made:
+            self._store.commit(Changes(at=now, deliveries=made))
+            self._fallen_back.add(delivery.id)
+
+    def _last_word(self, delivery: Delivery) -> str:
+        """What became of the last attempt, in words."""
+        records = self._store.deliveries(delivery.notices[0].id if delivery.notices else None)
+        ended = [
+            attempt
+            for record in records
+            if record.delivery.id == delivery.id
+            for attempt in record.attempts
+            if attempt.outcome is not None
+        ]
+        return (ended[-1].detail or ended[-1].outcome or "") if ended else "there is no answer yet"
 
     def _escalate(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
         given_up = result.state is DeliveryState.GIVEN_UP

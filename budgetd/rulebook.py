@@ -8,7 +8,8 @@ import hashlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
 from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
 from budgetd.rulefile.references import Explain, expand, is_pager, why_unusable
-from budgetd.rulefile.shape import RouteMatch, RulesFile
+from budgetd.rulefile.shape import FALL_BACK_AFTER, RouteMatch, RulesFile
 from budgetd.rulefile.yaml_text import PARSERS, Document, Parser, Place, read
 from budgetd.rules import Rule
 from budgetd.scope import Group
@@ -38,11 +39,13 @@ __all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A name for an Apprise URL. `page`: it wakes somebody."""
+    """A name for an Apprise URL. `page`: it wakes somebody. `fallback` get what it has not taken after so long."""
 
     name: str
     url: str = field(repr=False)
     page: bool
+    fallback: tuple[str, ...] = ()
+    after: timedelta = FALL_BACK_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def _parse(
         raise RulebookError(_in_order(placed, source) or [_no_mapping(document, name)])
     book = Book(document)
     file, faults = _shaped(document)
-    channels, channel_faults = _channels(book, environment, explain)
+    channels, channel_faults = _channels(book, file, environment, explain)
     found = itertools.chain(faults, channel_faults, checks.mistakes(book))
     placed += _placed(itertools.islice(found, MOST_FAULTS), document)
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
@@ -198,7 +201,7 @@ def _shaped(document: Document) -> tuple[RulesFile | None, list[Fault]]:
 
 
 def _channels(
-    book: Book, environment: Mapping[str, str], explain: Explain | None
+    book: Book, file: RulesFile | None, environment: Mapping[str, str], explain: Explain | None
 ) -> tuple[dict[str, Channel], list[Fault]]:
     """The channels with their references replaced. No fault holds a value."""
     channels: dict[str, Channel] = {}
@@ -214,6 +217,9 @@ def _channels(
         faults += [Fault(way, complaint) for complaint in complaints]
         page = checks.mapping(part).get("page")
         channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url))
+        if file is not None:
+            shaped = file.channels[name]
+            channels[name] = replace(channels[name], fallback=shaped.fallback or (), after=shaped.after)
     return channels, faults
 
 

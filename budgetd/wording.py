@@ -275,6 +275,11 @@ def basis(facts: Facts) -> str:
     return "billed and estimated" if facts.basis is Basis.MIXED else facts.basis.value
 
 
+def instead(because: str) -> str:
+    """Why a channel gets what was for another one, in a sentence; empty for what is its own."""
+    return f"You get this because {for_paragraph(because).rstrip('.')}." if because else ""
+
+
 def not_included(bases: Collection[Basis]) -> str:
     """What the figures lack, by what they are made of."""
     return _NOT_BILLED if set(bases) == {Basis.BILLED} else f"{_NOT_BILLED}, {_NOT_ESTIMATED}"

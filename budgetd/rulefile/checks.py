@@ -101,6 +101,12 @@ def _unknown_channels(book: Book) -> Iterator[Fault]:
         for written in words(way, part, "notify"):
             if written.word not in book.channels:
                 yield _missing("channel", written, book.channels)
+    for name, part in book.channels.items():
+        for written in words(("channels", name), mapping(part), "fallback"):
+            if written.word == name:
+                yield Fault(written.way, "a channel cannot be its own fallback")
+            elif written.word not in book.channels:
+                yield _missing("channel", written, book.channels)
 
 
 def _unknown_groups(book: Book) -> Iterator[Fault]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
-from budgetd.fields import SeverityWord, Words, mistake
+from budgetd.fields import SeverityWord, Words, mistake, stretch
 from budgetd.model import Severity
 from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
 
 # Written in DESIGN and not built yet. They are refused, never silently without effect.
 LATER_RULE_TYPES = ("forecast", "first_seen")
-LATER_CHANNEL_KEYS = ("fallback", "after", "secret")
+LATER_CHANNEL_KEYS = ("secret",)
+
+FALL_BACK_AFTER = timedelta(minutes=5)
 
 RULE_CLASSES: dict[str, type[Rule]] = {
     get_args(rule_class.model_fields["type"].annotation)[0]: rule_class for rule_class in get_args(get_args(AnyRule)[0])
@@ -71,6 +74,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def _after(value: Any) -> timedelta:
+    wanted = "how long to wait for the channel, from 10s to 24h, such as 2m"
+    length = stretch(value, wanted)
+    if not timedelta(seconds=10) <= length <= timedelta(days=1):
+        raise mistake(f"expected {wanted}, not {value!r}")
+    return length
+
+
 class ChannelPart(_Part):
     url: Annotated[str, BeforeValidator(_url_text)] = Field(
         repr=False, description="an Apprise URL; ${NAME} takes an environment variable or a credential of that name"
@@ -79,6 +90,18 @@ class ChannelPart(_Part):
         default=None,
         description="it wakes somebody: one event for each incident, retried fast; default: by the URL's kind",
     )
+    fallback: Words | None = Field(
+        default=None, description="channels that get what this one has not taken after a while, and why"
+    )
+    after: Annotated[
+        timedelta,
+        BeforeValidator(_after),
+        WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}[smh]$", "description": "that while: 2m"}),
+    ] = FALL_BACK_AFTER
+
+    def model_post_init(self, context: Any, /) -> None:
+        if "after" in self.model_fields_set and self.fallback is None:
+            raise mistake("after says when the fallback gets it, and there is no fallback", at="after")
 
 
 class GroupPart(_Part):

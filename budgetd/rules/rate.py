@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from budgetd.fields import minutes, mistake
+from budgetd.fields import mistake, stretch
 from budgetd.model import Finding, Pace, Scope
 from budgetd.money import ZERO, add, quotient, times
 from budgetd.period import Calendar, Period
@@ -19,15 +19,16 @@ from budgetd.spend import Spend
 
 RATE_STEPS = Steps((Decimal(1), Decimal(2)), every=Decimal(1))
 # Below five minutes a single large request would be a runaway; half a day is no rate any more.
-_SHORTEST, _LONGEST = 5, 12 * 60
+_MINUTE = timedelta(minutes=1)
+_SHORTEST, _LONGEST = 5 * _MINUTE, timedelta(hours=12)
 _HOUR = Decimal(3600)
 _MONTH, _DAY = Calendar("month"), Calendar("day")
 
 
-def _window(value: Any) -> int:
+def _window(value: Any) -> timedelta:
     wanted = "a stretch of time from 5m to 12h, such as 15m or 1h"
-    length = value if isinstance(value, int) else minutes(value, wanted)
-    if not _SHORTEST <= length <= _LONGEST:
+    length = value if isinstance(value, timedelta) else stretch(value, wanted)
+    if not _SHORTEST <= length <= _LONGEST or length % _MINUTE:
         raise mistake(f"expected {wanted}, not {value!r}")
     return length
 
@@ -39,7 +40,7 @@ def _per(value: Any) -> Any:
 
 
 Window = Annotated[
-    int,
+    timedelta,
     BeforeValidator(_window),
     WithJsonSchema(
         {"type": "string", "pattern": "^[1-9][0-9]{0,2}[mh]$", "description": "over how long the rate is taken: 15m"}
@@ -54,7 +55,7 @@ class Rate(Limited):
 
     type: Literal["rate"]
     per: Annotated[Literal["hour"], BeforeValidator(_per)]
-    window: Window = 15
+    window: Window = 15 * _MINUTE
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
@@ -67,7 +68,7 @@ class Rate(Limited):
 
     @property
     def calendar(self) -> Calendar:
-        return Calendar("window", length=self.window)
+        return Calendar("window", length=self.window // _MINUTE)
 
     @property
     def history(self) -> int:
@@ -75,7 +76,7 @@ class Rate(Limited):
 
     def current(self, spend: Spend) -> Period | None:
         """The window that ends with the newest part of a day; a whole hour where only hours are known."""
-        return spend.recent.window(timedelta(minutes=self.window))
+        return spend.recent.window(self.window)
 
     def owns(self, scope: Scope, period: Period) -> bool:
         """Every stretch of this length, or of the hour that stood in for it."""
@@ -108,7 +109,7 @@ class Rate(Limited):
 
     def _stretches(self, spend: Spend, scope: Scope) -> Iterator[tuple[Period, Decimal]]:
         """The windows that end with each part, the newest first, and their dollars an hour."""
-        for window, dollars in spend.recent.stretches(self.view(), scope, timedelta(minutes=self.window)):
+        for window, dollars in spend.recent.stretches(self.view(), scope, self.window):
             yield window, _an_hour(dollars, window)
 
     def _fastest(self, spend: Spend, scope: Scope, period: Period) -> Decimal:

@@ -261,6 +261,10 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        "why a channel gets what was for another one",
+        ("ALTER TABLE delivery ADD COLUMN because TEXT NOT NULL DEFAULT ''",),
+    ),
 )
 
 

@@ -54,8 +54,9 @@ def add(connection: sqlite3.Connection, delivery: Delivery) -> None:
     """Put it into the outbox, unless it is there or was there already: told once."""
     values = {"home": HOME, **records.delivery_values(delivery)}
     added = connection.execute(
-        """INSERT INTO delivery (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts)
-           VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts)
+        """INSERT INTO delivery
+               (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts, because)
+           VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts, :because)
            ON CONFLICT DO NOTHING""",
         values,
     ).rowcount

@@ -212,6 +212,7 @@ def delivery_values(delivery: Delivery) -> Values:
         "face": delivery.face,
         "state": delivery.state,
         "attempts": delivery.attempts,
+        "because": delivery.because,
     }
 
 
@@ -226,6 +227,7 @@ def delivery(row: sqlite3.Row, notices: tuple[Notice, ...]) -> Delivery:
         face=Face(row["face"]),
         state=DeliveryState(row["state"]),
         attempts=row["attempts"],
+        because=row["because"],
     )
 
 
