@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from budgetd import blind, estimates, lifecycle, notices, routing
+from budgetd.ledger import Ledger
 from budgetd.lifecycle import Situation, Verdict
 from budgetd.model import (
     BILLS,
@@ -33,7 +34,6 @@ from budgetd.model import (
 )
 from budgetd.period import DAY
 from budgetd.pricing import RateTable, UsageDay
-from budgetd.recent import Parts
 from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
 from budgetd.rules import Indexes, Rule, evaluate, history_needed
@@ -77,11 +77,9 @@ class Judge:
     def __init__(self, state: StateReader, rulebook: Rulebook) -> None:
         self.rulebook = rulebook
         self._state = state
-        self._indexes: Indexes | None = None
-        self._parts = Parts()
+        self._ledger = Ledger(state)
         self._rates: RateTable | None = None
         self.lessons: tuple[str, ...] = ()
-        self._billed_through: datetime | None = None
 
     @property
     def rates(self) -> RateTable | None:
@@ -107,35 +105,31 @@ class Judge:
         """
         memory = self._state.recall()
         naming = self._naming(memory, observation)
-        indexes = self._indexed(naming, memory)
-        billed_before = indexes.every.billed_through()
-        accepted = self._accepted(indexes, observation.report)
-        drifts = self._drifts(indexes, accepted)
-        changed = self._take_days(indexes, observation.report, accepted)
-        self._billed_through = indexes.every.billed_through()
+        indexes = self._ledger.open(self.rulebook.rules, naming, memory)
+        intake = self._ledger.take(indexes, observation.report)
         verdict, states = Verdict(), tuple[RuleState, ...]()
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, indexes, memory, known, observation, billed_before)
-            findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), changed)
+            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before)
+            findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), intake.changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(indexes, known)
         sights = self._look(observation, memory, now)
-        own = self._own_matters(drifts, observation.report, naming, now)
+        own = self._own_matters(intake.drifts, observation.report, naming, now)
         for sight in sights:
             if sight.decision is not None:
                 blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
                 own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
-        made = (*self._notices(verdict, indexes, naming, accepted, now), *(notice for _, notice in own))
+        made = (*self._notices(verdict, indexes, naming, intake.days, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
         return Changes(
             at=now,
             organisation=observation.organisation,
             workspaces=observation.workspaces or (),
             source=observation.source,
-            cost_days=accepted,
+            cost_days=intake.days,
             through=observation.report.through if observation.report is not None else None,
             incidents=incidents,
             notices=made,
@@ -144,7 +138,7 @@ class Judge:
             rules=states,
             forgotten_rules=self._forgotten(memory) if judged else (),
             health=tuple(sight.health for sight in sights),
-            drifts=drifts,
+            drifts=intake.drifts,
             rates=self._learn(observation, memory),
             requests=observation.requests,
         )
@@ -152,7 +146,7 @@ class Judge:
     @property
     def billed_through(self) -> datetime | None:
         """How far the bill reaches, whichever source it comes from; None before anything was judged."""
-        return self._billed_through
+        return self._ledger.billed_through
 
     def _deliveries(
         self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
@@ -170,38 +164,6 @@ class Judge:
         """The rules that were evaluated before and are not in the rulebook any more."""
         rules = self._rules_by_id()
         return tuple(rule for rule in memory.rules if rule not in rules)
-
-    def _accepted(self, indexes: Indexes, report: Report | None) -> tuple[CostDay, ...]:
-        """The days that are to be kept; what the vendor has priced of a day without a bill is in place of estimates."""
-        if report is None:
-            return ()
-        before, self._parts = self._parts, self._parts.after(report)
-        days = self._parts.days(report, before)
-        return tuple(day for day in days if indexes.every.accepts(day, report.through))
-
-    def _take_days(self, indexes: Indexes, report: Report | None, days: Iterable[CostDay]) -> frozenset[date]:
-        """Put the days into the indexes; those on which that changed an amount."""
-        if report is None:
-            return frozenset()
-        changed = frozenset(day.day for day in days if indexes.replace(day))
-        indexes.reach(report.through)
-        self._show_parts(indexes)
-        return changed
-
-    def _show_parts(self, indexes: Indexes) -> None:
-        if indexes.every.through is not None:
-            indexes.every.recent.take(self._parts.joined(), indexes.every.through)
-
-    def _drifts(self, indexes: Indexes, accepted: Iterable[CostDay]) -> tuple[Drift, ...]:
-        """The days that now have their first bill, and had an estimate of the whole day."""
-        billed = [
-            day
-            for day in accepted
-            if day.basis is Basis.BILLED and day.complete and not indexes.every.is_billed(day.day)
-        ]
-        kept = {day.day: day for bill in billed for day in self._state.cost_days(bill.day, bill.day + DAY)}
-        whole = {day for day, known in kept.items() if known.basis is not Basis.BILLED and known.complete}
-        return tuple(estimates.drift(kept[bill.day], bill) for bill in billed if bill.day in whole)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
         """The rates to keep, when the days of use teach something new."""
@@ -248,19 +210,6 @@ class Judge:
         workspaces = dict(memory.workspaces)
         workspaces.update((workspace.id, workspace) for workspace in observation.workspaces or ())
         return Naming(Names(organisation, workspaces), self.rulebook.groups)
-
-    def _indexed(self, naming: Naming, memory: Memory) -> Indexes:
-        """The indexes under the present meaning of names; rebuilt from the store when that changed."""
-        if self._indexes is None or self._indexes.every.naming != naming:
-            self._indexes = Indexes(self.rulebook.rules, naming)
-            needed = history_needed(self.rulebook.rules)
-            if memory.through is not None:
-                last = memory.through.date()
-                for day in self._state.cost_days(last - DAY * (needed + 31), last + DAY):
-                    self._indexes.replace(day)
-                self._indexes.reach(memory.through)
-                self._show_parts(self._indexes)
-        return self._indexes
 
     def _known_rules(self, memory: Memory) -> dict[str, RuleState]:
         """The rules that were evaluated before, as they are now; one that looks at something else is a new rule."""
@@ -379,7 +328,7 @@ class Evaluator(Judge):
     def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
         """Take an edited rulebook and evaluate what is known by it, at once; nothing is fetched. Raises StoreError."""
         self.rulebook = rulebook
-        self._indexes = None
+        self._ledger.close()
         return self._commit(Observation(source=""), now, edited=True)
 
     def tell(
@@ -413,12 +362,13 @@ class Evaluator(Judge):
     def _commit(
         self, observation: Observation, now: datetime, *, edited: bool = False, planned: Planned | None = None
     ) -> Changes:
-        parts = self._parts
+        parts = self._ledger.parts
         try:
             changes = replace(self.judge(observation, now, edited=edited), planned=planned)
             self._store.commit(changes)
         except BaseException:
             # What was added up may hold days that were not kept: begin anew from what is.
-            self._indexes, self._rates, self._parts = None, None, parts
+            self._ledger.close()
+            self._ledger.parts, self._rates = parts, None
             raise
         return changes
