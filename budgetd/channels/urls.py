@@ -48,7 +48,7 @@ class Secrets:
         forms = {form for piece in pieces for form in _forms(piece)}
         credentials = unquote(_authority(url)[0])
         if credentials:
-            forms.add(base64.b64encode(credentials.encode("utf-8", "replace")).decode().rstrip("="))
+            forms |= _as_sent(credentials)
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
         self.forms = tuple(longest_first)
         any_of_them = "|".join(map(re.escape, longest_first)) or r"(?!)"
@@ -76,3 +76,10 @@ def _pieces(url: str) -> list[str]:
 def _forms(piece: str) -> set[str]:
     decoded = unquote(piece)
     return {piece, decoded, unquote(decoded), unquote_plus(piece), quote(decoded, safe=""), quote(decoded)}
+
+
+def _as_sent(credentials: str) -> set[str]:
+    """In base64, as HTTP and mail servers are told a user and password: together, with NULs, and each alone."""
+    user, _, password = credentials.partition(":")
+    texts = (credentials, f"\0{user}\0{password}", user, password)
+    return {base64.b64encode(text.encode("utf-8", "replace")).decode().rstrip("=") for text in texts}

@@ -1,0 +1,87 @@
+"""A mailto:// or mailtos:// channel: a mail of our own making, handed to its server by our own hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from budgetd import clock
+from budgetd.channels import smtp
+from budgetd.channels.mail_url import Account, UnusableUrlError, account, secrets
+from budgetd.channels.mime import envelope
+from budgetd.faces.mail import letter
+from budgetd.message import Flavour, Message
+from budgetd.model import Outcome, Receipt
+
+DETAIL_LIMIT = 500
+REMEMBERED = 256
+_UNVERIFIED = " (verify=no is not heeded: name the authority's file in SSL_CERT_FILE)"
+
+# Of several recipients the one that is worth another try decides.
+_URGENCY = (Outcome.UNKNOWN, Outcome.RETRY, Outcome.UNAUTHORISED, Outcome.REJECTED, Outcome.GONE)
+
+
+class MailSender:
+    """A channel behind a mail URL. The URL is a secret; its addresses are not."""
+
+    flavour = Flavour.TEXT
+
+    def __init__(self, url: str, now: Callable[[], datetime] = clock.now) -> None:
+        self._url = url
+        self._now = now
+        self._secrets = secrets(url)
+        # By message id: who has it, and who was refused for good at an earlier attempt.
+        self._accepted: dict[str, set[str]] = {}
+        self._refused: dict[str, set[str]] = {}
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        """Send within `deadline` seconds to whoever does not have it yet; the receipt holds no secret of the URL."""
+        until = smtp.Deadline(deadline)
+        try:
+            address = account(self._url)
+        except UnusableUrlError as error:
+            return self._receipt(Outcome.GONE, f"the channel's URL cannot be used: {error}")
+        now = self._now()
+        mail = envelope(letter(message, now), address, now)
+        accepted = self._memory(message.id)
+        waiting = [recipient for recipient in address.recipients if recipient not in accepted]
+        answers = smtp.hand_in(address, waiting, mail, until)
+        accepted |= {recipient for recipient, receipt in answers.items() if receipt.outcome is Outcome.DELIVERED}
+        return self._judge(message.id, address, answers)
+
+    def _memory(self, id: str) -> set[str]:
+        for memory in (self._accepted, self._refused):
+            while len(memory) >= REMEMBERED:
+                del memory[next(iter(memory))]
+        return self._accepted.setdefault(id, set())
+
+    def _judge(self, id: str, address: Account, answers: Mapping[str, Receipt]) -> Receipt:
+        """One receipt for all recipients.
+
+        One that is refused for good while others have the mail is reported once; when a second attempt finds the same,
+        the mail counts as delivered, as a restart within the days until it is given up would send it to all again.
+        """
+        failures = {who: receipt for who, receipt in answers.items() if receipt.outcome is not Outcome.DELIVERED}
+        gone = {who for who, receipt in failures.items() if receipt.outcome is Outcome.GONE}
+        known = gone == set(failures) and gone <= self._refused.get(id, set())
+        if not failures or (known and self._accepted[id]):
+            self._accepted.pop(id, None)
+            self._refused.pop(id, None)
+            return self._receipt(Outcome.DELIVERED, self._words(failures, address))
+        self._refused.setdefault(id, set()).update(gone)
+        worst = min((receipt.outcome for receipt in failures.values()), key=_URGENCY.index)
+        return self._receipt(worst, self._words(failures, address))
+
+    def _words(self, failures: Mapping[str, Receipt], address: Account) -> str:
+        details = list(dict.fromkeys(receipt.detail for receipt in failures.values()))
+        if not details:
+            return ""
+        hint = _UNVERIFIED if address.unverified and "certificate refused" in details[0] else ""
+        everybody = len(failures) == len(address.recipients)
+        if everybody and len(details) == 1:
+            return details[0] + hint
+        each = "; ".join(f"{who}: {receipt.detail}" for who, receipt in failures.items())
+        return f"{len(failures)} of {len(address.recipients)} recipients do not have it: {each}{hint}"
+
+    def _receipt(self, outcome: Outcome, detail: str) -> Receipt:
+        return Receipt(outcome, self._secrets.scrub(detail)[:DETAIL_LIMIT])

@@ -1,0 +1,78 @@
+"""A letter in its envelope: the octets of a mail, with the headers by which machines and readers know what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from budgetd.channels.mail_url import Account, Named
+from budgetd.escaping import for_text, shorten
+from budgetd.faces.mail import Letter
+from budgetd.model import identity
+
+# Seven bits and short lines pass every server there is.
+_POLICY = SMTP.clone(cte_type="7bit")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,70}", re.ASCII)
+_LONGEST_VALUE = 400
+
+
+def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
+    """The whole mail, lines ending in CRLF, all of it ASCII. The same letter has the same Message-ID each time."""
+    mail = EmailMessage(policy=_POLICY)
+    for header, text in _headers(letter, account, sent_at):
+        mail[header] = text
+    for header, people in (("From", [account.sender]), ("To", account.to), ("Cc", account.cc)):
+        if people:
+            mail[header] = _addresses(people)
+    if account.reply_to:
+        mail["Reply-To"] = _addresses(account.reply_to)
+    mail.set_content(letter.plain)
+    if letter.html:
+        mail.add_alternative(letter.html, subtype="html")
+    given = {name.lower() for name in mail.keys()}  # noqa: SIM118 (a mail is no dict)
+    for header, text in account.headers:
+        if _HEADER_NAME.fullmatch(header) and header.lower() not in {*given, "bcc", "mime-version"}:
+            mail[header] = _value(text)
+    return mail.as_bytes()
+
+
+def _headers(letter: Letter, account: Account, sent_at: datetime) -> Iterable[tuple[str, str | datetime]]:
+    domain = account.domain
+    yield "Subject", _value(letter.subject)
+    yield "Date", sent_at
+    yield "Message-ID", f"<{_id(letter.id)}@{domain}>"
+    if letter.story:
+        # No mail has this id: all those of an incident answer it, so that readers show them as one conversation.
+        root = f"<story.{_id(letter.story)}@{domain}>"
+        yield "In-Reply-To", root
+        yield "References", root
+        yield "X-Budgetd-Incident", _id(letter.story)
+    yield "X-Budgetd-Id", _id(letter.id)
+    yield "Auto-Submitted", "auto-generated"
+    yield "X-Auto-Response-Suppress", "All"
+    yield "List-Id", f"budgetd alerts <alerts.budgetd.{domain}>"
+    yield "Importance", letter.importance
+    yield "X-Priority", letter.priority
+
+
+def _id(text: str) -> str:
+    """The id, or one made of it where it could not stand in a Message-ID."""
+    return text if _PLAIN_ID.fullmatch(text) else identity("msg", text)
+
+
+def _value(text: str) -> str:
+    return shorten(for_text(text), _LONGEST_VALUE)
+
+
+def _addresses(people: Iterable[Named]) -> list[Address]:
+    return [_address(name, address) for name, address in people]
+
+
+def _address(name: str, address: str) -> Address:
+    user, _, domain = address.rpartition("@")
+    return Address(shorten(for_text(name), 100), user, domain)
