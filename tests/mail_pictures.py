@@ -34,7 +34,7 @@ STORIES: dict[str, tuple[Notice, ...]] = {
     "resolved": (notice(replace(FACTS, contributors=()), Reason.LIMIT_RAISED, Kind.RESOLVE),),
     "blind": (notice(BLIND, Reason.BLIND, severity=Severity.CRITICAL),),
     "late": (notice(created_at=NOW - timedelta(hours=3)),),
-    "batch": tuple(workspace(n, 3900 + n * 170) for n in range(14)) + (notice(OVER, severity=Severity.CRITICAL),),
+    "batch": (*(workspace(n, 3900 + n * 170) for n in range(14)), notice(OVER, severity=Severity.CRITICAL)),
 }
 HEIGHTS = {360: 1180, 700: 1040}
 ACROSS = 4

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from budgetd import clock
-from budgetd.channels import smtp
 from budgetd.channels.mail_url import Account, UnusableUrlError, account, secrets
-from budgetd.channels.mime import envelope
-from budgetd.faces.mail import letter
 from budgetd.message import Flavour, Message
 from budgetd.model import Outcome, Receipt
 
@@ -36,6 +33,11 @@ class MailSender:
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds to whoever does not have it yet; the receipt holds no secret of the URL."""
+        # The MIME library and the face cost a start 20 ms, and are not needed before the first mail.
+        from budgetd.channels import smtp
+        from budgetd.channels.mime import envelope
+        from budgetd.faces.mail import letter
+
         until = smtp.Deadline(deadline)
         try:
             address = account(self._url)

@@ -5,20 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
+from typing import Any
 
 from budgetd.channels.mail_url import Account, Named
 from budgetd.escaping import for_text, shorten
 from budgetd.faces.mail import Letter
 from budgetd.model import identity
 
-# Seven bits and short lines pass every server there is.
-_POLICY = SMTP.clone(cte_type="7bit")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,70}", re.ASCII)
 _LONGEST_VALUE = 400
+
+
+class _Policy(EmailPolicy):
+    """The standard's, but subjects stay as they are, though a name looks encoded, and begin on their own line."""
+
+    def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
+        """A subject is not parsed: that would decode what looks encoded."""
+        return (name, value) if name == "Subject" else super().header_store_parse(name, value)
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        """The header as it is sent."""
+        if name != "Subject":
+            return super().fold_binary(name, value)
+        charset = "us-ascii" if value.isascii() and "=?" not in value else "utf-8"
+        header = Header(value, charset, header_name=name)
+        return f"{name}: {header.encode(splitchars=' ', linesep=self.linesep)}{self.linesep}".encode("ascii")
+
+
+# Seven bits and short lines pass every server there is.
+_POLICY = _Policy(cte_type="7bit", linesep="\r\n")
 
 
 def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
@@ -43,7 +63,7 @@ def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
 
 def _headers(letter: Letter, account: Account, sent_at: datetime) -> Iterable[tuple[str, str | datetime]]:
     domain = account.domain
-    yield "Subject", _value(letter.subject)
+    yield "Subject", letter.subject
     yield "Date", sent_at
     yield "Message-ID", f"<{_id(letter.id)}@{domain}>"
     if letter.story:
@@ -65,8 +85,9 @@ def _id(text: str) -> str:
     return text if _PLAIN_ID.fullmatch(text) else identity("msg", text)
 
 
-def _value(text: str) -> str:
-    return shorten(for_text(text), _LONGEST_VALUE)
+def _value(text: str, limit: int = _LONGEST_VALUE) -> str:
+    # `=?` would begin an encoded word, and that could hold anything.
+    return shorten(for_text(text).replace("=?", "= ?"), limit)
 
 
 def _addresses(people: Iterable[Named]) -> list[Address]:
@@ -75,4 +96,4 @@ def _addresses(people: Iterable[Named]) -> list[Address]:
 
 def _address(name: str, address: str) -> Address:
     user, _, domain = address.rpartition("@")
-    return Address(shorten(for_text(name), 100), user, domain)
+    return Address(_value(name, 100), user, domain)

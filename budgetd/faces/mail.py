@@ -8,13 +8,14 @@ small screen, as some clients take it away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from budgetd import money, wording
 from budgetd.escaping import for_html, for_text, name, shorten
 from budgetd.message import (
+    BROKEN,
     MOST_CONTRIBUTORS,
     MOST_LINES,
     Message,
@@ -53,28 +54,40 @@ class Letter:
 
 
 def letter(message: Message, now: datetime) -> Letter:
-    """The message in its face: rich with HTML, plain as text, minimal as one line. `now` says how late it is. Pure."""
+    """The message in its face: rich with HTML, plain as text, minimal as one line. `now` says how late it is. Pure.
+
+    HTML that cannot be made is left out: a mail always goes out.
+    """
     minimal = message.face is Face.MINIMAL
     subject = shorten(for_text(message.body if minimal and message.notices else message.title), SUBJECT_LIMIT)
-    preheader = shorten(_preheader(message), PREHEADER_LIMIT)
-    rich = message.face is Face.RICH and message.notices
     importance, priority = _ORDINARY if message.kind is Kind.RESOLVE else _PRIORITY[message.severity]
-    return Letter(
+    text = Letter(
         id=message.id,
         story=message.incident,
         subject=subject,
-        preheader=preheader,
-        plain=message.body if minimal else _plain(message),
-        html=_page(message, subject, preheader, now) if rich else "",
+        preheader="",
+        plain=message.body if minimal else f"{message.title}\n\n{message.body}\n",
+        html="",
         importance=importance,
         priority=priority,
     )
+    if message.face is not Face.RICH or not message.notices:
+        return text
+    try:
+        return _rich(text, message, now)
+    except BROKEN:
+        return text
+
+
+def _rich(text: Letter, message: Message, now: datetime) -> Letter:
+    preheader = shorten(_preheader(message), PREHEADER_LIMIT)
+    bar = _text_bar(message.notices[0].facts) if len(message.notices) == 1 else ""
+    plain = "\n\n".join(part for part in (message.title, bar, message.body) if part) + "\n"
+    return replace(text, preheader=preheader, plain=plain, html=_page(message, text.subject, preheader, now))
 
 
 def _preheader(message: Message) -> str:
     """What the subject has no room for: the money that matters now, and what drives it."""
-    if not message.notices:
-        return ""
     first = message.notices[0]
     if len(message.notices) > 1:
         return _data_through(message.notices)
@@ -86,12 +99,6 @@ def _preheader(message: Message) -> str:
 
 
 # --- text --------------------------------------------------------------------------------------
-
-
-def _plain(message: Message) -> str:
-    """The whole title first, as lists cut it, then the body that every text channel has."""
-    bar = _text_bar(message.notices[0].facts) if len(message.notices) == 1 and message.face is Face.RICH else ""
-    return "\n\n".join(part for part in (message.title, bar, message.body) if part) + "\n"
 
 
 def _text_bar(facts: Facts) -> str:
@@ -122,7 +129,6 @@ _STYLE = """\
 .soft{color:#a3adbd!important}
 .line{border-color:#2d3542!important}
 .rest{background-color:#384252!important}
-.link{color:#8ab4ff!important}
 .critical{color:#ff8f8f!important}
 .warning{color:#ffbd5c!important}
 .info{color:#8ab4ff!important}
