@@ -118,6 +118,9 @@ def parse(url: str) -> Account:
         raise UnusableUrlError("Apprise does not understand this channel's URL")
     if not plugin.targets:
         raise UnusableUrlError("none of the recipients in to= is an address")
+    addresses = [plugin.from_addr[1], *(address for _, address in plugin.targets), *plugin.cc, *plugin.bcc]
+    if not all(address.isascii() for address in (*addresses, *plugin.reply_to)):
+        raise UnusableUrlError("an address has letters beyond ASCII, which few mail servers take")
     names = plugin.names
     return Account(
         host=plugin.smtp_host,

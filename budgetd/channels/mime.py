@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from email.header import Header
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from typing import Any
@@ -18,23 +17,23 @@ from budgetd.model import identity
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,70}", re.ASCII)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+){0,9}", re.ASCII)
 _LONGEST_VALUE = 400
+_LONGEST_NAME = 60
 
 
 class _Policy(EmailPolicy):
-    """The standard's, but subjects stay as they are, though a name looks encoded, and begin on their own line."""
+    """The standard's, but these headers are sent as they are given: the library's own folding breaks odd names."""
+
+    READY = frozenset(["Subject", "From", "To", "Cc", "Reply-To"])
 
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
-        """A subject is not parsed: that would decode what looks encoded."""
-        return (name, value) if name == "Subject" else super().header_store_parse(name, value)
+        """Parsing would decode what only looks encoded."""
+        return (name, value) if name in self.READY else super().header_store_parse(name, value)
 
     def fold_binary(self, name: str, value: Any) -> bytes:
         """The header as it is sent."""
-        if name != "Subject":
-            return super().fold_binary(name, value)
-        charset = "us-ascii" if value.isascii() and "=?" not in value else "utf-8"
-        header = Header(value, charset, header_name=name)
-        return f"{name}: {header.encode(splitchars=' ', linesep=self.linesep)}{self.linesep}".encode("ascii")
+        return f"{name}: {value}\r\n".encode("ascii") if name in self.READY else super().fold_binary(name, value)
 
 
 # Seven bits and short lines pass every server there is.
@@ -46,11 +45,14 @@ def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
     mail = EmailMessage(policy=_POLICY)
     for header, text in _headers(letter, account, sent_at):
         mail[header] = text
-    for header, people in (("From", [account.sender]), ("To", account.to), ("Cc", account.cc)):
+    for header, people in (
+        ("From", [account.sender]),
+        ("To", account.to),
+        ("Cc", account.cc),
+        ("Reply-To", account.reply_to),
+    ):
         if people:
             mail[header] = _addresses(people)
-    if account.reply_to:
-        mail["Reply-To"] = _addresses(account.reply_to)
     mail.set_content(letter.plain)
     if letter.html:
         mail.add_alternative(letter.html, subtype="html")
@@ -63,7 +65,7 @@ def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
 
 def _headers(letter: Letter, account: Account, sent_at: datetime) -> Iterable[tuple[str, str | datetime]]:
     domain = account.domain
-    yield "Subject", letter.subject
+    yield "Subject", _encoded(letter.subject, "Subject")
     yield "Date", sent_at
     yield "Message-ID", f"<{_id(letter.id)}@{domain}>"
     if letter.story:
@@ -85,15 +87,25 @@ def _id(text: str) -> str:
     return text if _PLAIN_ID.fullmatch(text) else identity("msg", text)
 
 
-def _value(text: str, limit: int = _LONGEST_VALUE) -> str:
+def _value(text: str) -> str:
     # `=?` would begin an encoded word, and that could hold anything.
-    return shorten(for_text(text).replace("=?", "= ?"), limit)
+    return shorten(for_text(text).replace("=?", "= ?"), _LONGEST_VALUE)
 
 
-def _addresses(people: Iterable[Named]) -> list[Address]:
-    return [_address(name, address) for name, address in people]
+def _addresses(people: Iterable[Named]) -> str:
+    """A line for each."""
+    return ",\r\n ".join(_address(name, address) for name, address in people)
 
 
-def _address(name: str, address: str) -> Address:
-    user, _, domain = address.rpartition("@")
-    return Address(_value(name, 100), user, domain)
+def _address(name: str, address: str) -> str:
+    if not name:
+        return address
+    shown = shorten(for_text(name), _LONGEST_NAME)
+    return f"{shown if _PLAIN_NAME.fullmatch(shown) else _encoded(shown, 'Reply-To', 'utf-8')} <{address}>"
+
+
+def _encoded(text: str, header: str, charset: str = "") -> str:
+    """The text as encoded words, or folded at spaces where plain ASCII is enough; lines of at most 76 octets."""
+    plain = text.isascii() and "=?" not in text
+    words = Header(text, charset or ("us-ascii" if plain else "utf-8"), header_name=header)
+    return words.encode(splitchars=" ", linesep="\r\n")
