@@ -21,7 +21,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from budgetd.channels import Sender, mail_url
+from budgetd.channels import Sender, mail_url, registry
 from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.mail import MailSender
 from budgetd.commands import wiring
@@ -306,6 +306,13 @@ def test_fault_112_a_server_that_is_down_or_has_no_address_is_tried_again() -> N
     assert "the mail server could not be reached" in receipt.detail
 
 
+def test_fault_122_no_connection_goes_to_where_clouds_hand_out_credentials() -> None:
+    for host in ("169.254.169.254", "0xa9fea9fe"):
+        receipt = send(f"mailto://example.com?smtp={host}&from=a@example.com")
+        assert receipt.outcome is Outcome.GONE
+        assert "nothing is sent to link-local addresses" in receipt.detail
+
+
 def test_greylisting_ends_in_one_mail_with_the_same_id_for_every_attempt() -> None:
     with scripted({"RCPT": [GREYLISTED, GREYLISTED, "250 ok"]}) as server:
         sender = MailSender(server.url, lambda: NOW)
@@ -461,6 +468,16 @@ def test_a_url_that_cannot_be_used_is_a_broken_channel_and_says_why(url: str, wo
     assert CANARY not in receipt.detail
 
 
+def test_a_check_says_what_is_wrong_with_a_url_and_spares_the_first_alert_the_wait() -> None:
+    assert registry.explain("mailtos://u:pw@example.com?mode=foo") == (
+        "Apprise cannot use this mailtos:// URL: The secure mode specified (foo) is invalid"
+    )
+    mail_url.account.cache_clear()
+    assert registry.explain("mailtos://u:pw@example.com") is None
+    mail_url.account("mailtos://u:pw@example.com")
+    assert mail_url.account.cache_info().hits == 1
+
+
 @pytest.mark.parametrize(
     ("url", "native"),
     [
@@ -519,7 +536,7 @@ def test_addresses_may_be_shown_and_nothing_else_of_the_url() -> None:
     url = (
         f"mailtos://u:{CANARY}@example.com/?to=bob@example.com&from=w@example.com&+X-Key={CANARY}2&smtp=mx.example.com"
     )
-    secrets = mail_url.secrets(url)
+    secrets = registry.secrets(url)
     assert (
         secrets.scrub("bob@example.com w@example.com mx.example.com") == "bob@example.com w@example.com mx.example.com"
     )

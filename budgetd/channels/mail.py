@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from budgetd import clock
-from budgetd.channels.mail_url import Account, UnusableUrlError, account, secrets
-from budgetd.message import Flavour, Message
+from budgetd.channels import Kind, Sender, apprise
+from budgetd.channels.mail_url import SCHEMES, Account, UnusableUrlError, account, is_native, public
+from budgetd.channels.urls import Secrets, scheme
+from budgetd.message import Message
 from budgetd.model import Outcome, Receipt
 
 DETAIL_LIMIT = 500
@@ -21,12 +23,10 @@ _URGENCY = (Outcome.UNKNOWN, Outcome.RETRY, Outcome.UNAUTHORISED, Outcome.REJECT
 class MailSender:
     """A channel behind a mail URL. The URL is a secret; its addresses are not."""
 
-    flavour = Flavour.TEXT
-
     def __init__(self, url: str, now: Callable[[], datetime] = clock.now) -> None:
         self._url = url
         self._now = now
-        self._secrets = secrets(url)
+        self._secrets = Secrets(url, (), public(url))
         # By message id: who has it, and who was refused for good at an earlier attempt.
         self._accepted: dict[str, set[str]] = {}
         self._refused: dict[str, set[str]] = {}
@@ -87,3 +87,21 @@ class MailSender:
 
     def _receipt(self, outcome: Outcome, detail: str) -> Receipt:
         return Receipt(outcome, self._secrets.scrub(detail)[:DETAIL_LIMIT])
+
+
+def _sender(url: str, _secrets: Sequence[str]) -> Sender:
+    return MailSender(url) if is_native(url) else apprise.AppriseSender(url)
+
+
+def _explain(url: str) -> str | None:
+    """Whoever asks this at a start need not wait at the first alert: the account is remembered."""
+    if not is_native(url):
+        return apprise.explain_url(url)
+    try:
+        account(url)
+    except UnusableUrlError as error:
+        return f"Apprise cannot use this {scheme(url)}:// URL: {str(error).rstrip('.')}"
+    return None
+
+
+KIND = Kind(schemes=SCHEMES, sender=_sender, explain=_explain, public=public)

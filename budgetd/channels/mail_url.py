@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from budgetd.channels.urls import Secrets, scheme
 
@@ -19,9 +19,8 @@ STARTTLS, TLS, INSECURE = "starttls", "ssl", "insecure"
 
 # What Apprise raises for a URL that it cannot use; its own exceptions are Exceptions of these kinds or none.
 _UNUSABLE = (AttributeError, LookupError, TypeError, ValueError)
-# Where addresses and names stand in the URL, which may be shown; all else may be a secret.
-_OPEN_KEYS = ("to", "cc", "bcc", "from", "reply", "name", "smtp", "mode", "verify")
-_OPEN_PART = re.compile(rf"(?<=[?&])(?:{'|'.join(_OPEN_KEYS)})=[^&]*&?", re.IGNORECASE)
+# Where addresses and names stand in the query; all else of it may be a secret.
+_OPEN_KEYS = frozenset(["to", "cc", "bcc", "from", "reply", "name", "smtp", "mode", "verify"])
 
 # A name (or "") and an address.
 Named = tuple[str, str]
@@ -66,11 +65,15 @@ def is_native(url: str) -> bool:
     return scheme(url) in SCHEMES and not pgp
 
 
-def secrets(url: str) -> Secrets:
-    """What must not be shown of the URL. Addresses may: people must be told which of them is refused."""
-    authority = re.split(r"[/?]", url.partition("://")[2], maxsplit=1)[0]
-    rest = _OPEN_PART.sub("", "?" + url.partition("?")[2]).strip("?")
-    return Secrets(f"{scheme(url)}://{authority}{'?' if rest else ''}{rest}")
+def public(url: str) -> set[str]:
+    """The pieces of the URL that may be shown: people must be told which of their addresses is refused."""
+    authority, _, rest = url.partition("://")[2].partition("/" if "/" in url.partition("://")[2] else "?")
+    path, _, query = rest.rpartition("?")
+    options = [option.partition("=") for option in query.split("&")]
+    values = [value for key, _, value in options if key.lower() in _OPEN_KEYS]
+    shown = {part for value in values for part in (value, *re.split(r"[\s,/:@]", unquote_plus(value)))}
+    login = authority.rpartition("@")[0]
+    return {*shown, *path.split("/")} - {login, *login.split(":"), *unquote(login).split(":")}
 
 
 @lru_cache(maxsize=64)
@@ -113,7 +116,7 @@ def parse(url: str) -> Account:
         asset = AppriseAsset(app_id="budgetd", storage_mode="memory", pgp_autogen=False)
         plugin = service(**parts, asset=asset) if parts else None
     except (AppriseException, *_UNUSABLE) as error:
-        raise UnusableUrlError(secrets(url).scrub(str(error))[:200]) from None
+        raise UnusableUrlError(Secrets(url, (), public(url)).scrub(str(error))[:200]) from None
     if plugin is None:
         raise UnusableUrlError("Apprise does not understand this channel's URL")
     if not plugin.targets:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from budgetd import clock
+from budgetd import clock, wire
 from budgetd.channels.mail_url import STARTTLS, TLS, Account
 from budgetd.escaping import for_text
 from budgetd.model import Outcome, Receipt
@@ -213,9 +213,11 @@ def _session(account: Account, deadline: Deadline) -> Iterator[Session]:
 
 
 def _connected(account: Account, deadline: Deadline) -> socket.socket:
-    """A connection to the first address of the host that answers. Raises OSError."""
+    """A connection to the first address of the host that answers. Raises OSError and FailedError."""
     found = socket.getaddrinfo(account.host, account.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if any(map(wire.is_link_local, addresses)):  # where clouds hand out credentials
+        raise FailedError(Outcome.GONE, "nothing is sent to link-local addresses")
     for untried in range(len(addresses), 0, -1):
         seconds = min(_CONNECT_SECONDS, deadline.left()) / untried
         try:
