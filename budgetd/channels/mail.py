@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from budgetd import clock
@@ -13,11 +14,20 @@ from budgetd.message import Message
 from budgetd.model import Outcome, Receipt
 
 DETAIL_LIMIT = 500
+EXCERPT = 200
 REMEMBERED = 256
 _UNVERIFIED = " (verify=no is not heeded: name the authority's file in SSL_CERT_FILE)"
 
 # Of several recipients the one that is worth another try decides.
 _URGENCY = (Outcome.UNKNOWN, Outcome.RETRY, Outcome.UNAUTHORISED, Outcome.REJECTED, Outcome.GONE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Of one message: who has it, and who was refused for good at an earlier attempt."""
+
+    accepted: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
 
 class MailSender:
@@ -27,9 +37,7 @@ class MailSender:
         self._url = url
         self._now = now
         self._secrets = Secrets(url, (), public(url))
-        # By message id: who has it, and who was refused for good at an earlier attempt.
-        self._accepted: dict[str, set[str]] = {}
-        self._refused: dict[str, set[str]] = {}
+        self._under_way: dict[str, _Progress] = {}  # by message id
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds to whoever does not have it yet; the receipt holds no secret of the URL."""
@@ -45,44 +53,45 @@ class MailSender:
             return self._receipt(Outcome.GONE, f"the channel's URL cannot be used: {error}")
         now = self._now()
         mail = envelope(letter(message, now), address, now)
-        accepted = self._memory(message.id)
-        waiting = [recipient for recipient in address.recipients if recipient not in accepted]
+        progress = self._progress(message.id)
+        waiting = [recipient for recipient in address.recipients if recipient not in progress.accepted]
         answers = smtp.hand_in(address, waiting, mail, until)
-        accepted |= {recipient for recipient, receipt in answers.items() if receipt.outcome is Outcome.DELIVERED}
-        return self._judge(message.id, address, answers)
+        progress.accepted.update(who for who, receipt in answers.items() if receipt.outcome is Outcome.DELIVERED)
+        receipt = self._judge(progress, address, answers)
+        if receipt.outcome is Outcome.DELIVERED:
+            self._under_way.pop(message.id, None)
+        return receipt
 
-    def _memory(self, id: str) -> set[str]:
-        for memory in (self._accepted, self._refused):
-            while len(memory) >= REMEMBERED:
-                del memory[next(iter(memory))]
-        return self._accepted.setdefault(id, set())
+    def _progress(self, id: str) -> _Progress:
+        if id not in self._under_way and len(self._under_way) >= REMEMBERED:
+            self._under_way.pop(next(iter(self._under_way)), None)
+        return self._under_way.setdefault(id, _Progress())
 
-    def _judge(self, id: str, address: Account, answers: Mapping[str, Receipt]) -> Receipt:
+    def _judge(self, progress: _Progress, address: Account, answers: Mapping[str, Receipt]) -> Receipt:
         """One receipt for all recipients.
 
         One that is refused for good while others have the mail is reported once; when a second attempt finds the same,
         the mail counts as delivered, as a restart within the days until it is given up would send it to all again.
         """
         failures = {who: receipt for who, receipt in answers.items() if receipt.outcome is not Outcome.DELIVERED}
+        words = self._words(failures, address)
         gone = {who for who, receipt in failures.items() if receipt.outcome is Outcome.GONE}
-        known = gone == set(failures) and gone <= self._refused.get(id, set())
-        if not failures or (known and self._accepted[id]):
-            self._accepted.pop(id, None)
-            self._refused.pop(id, None)
-            return self._receipt(Outcome.DELIVERED, self._words(failures, address))
-        self._refused.setdefault(id, set()).update(gone)
-        worst = min((receipt.outcome for receipt in failures.values()), key=_URGENCY.index)
-        return self._receipt(worst, self._words(failures, address))
+        settled = gone == set(failures) and gone <= progress.refused and progress.accepted
+        if not failures or settled:
+            return self._receipt(Outcome.DELIVERED, words)
+        progress.refused.update(gone)
+        return self._receipt(min((receipt.outcome for receipt in failures.values()), key=_URGENCY.index), words)
 
     def _words(self, failures: Mapping[str, Receipt], address: Account) -> str:
-        details = list(dict.fromkeys(receipt.detail for receipt in failures.values()))
-        if not details:
+        # Scrubbed before it is cut: half a secret would not be known as one.
+        said = {who: self._secrets.scrub(receipt.detail)[:EXCERPT] for who, receipt in failures.items()}
+        if not said:
             return ""
-        hint = _UNVERIFIED if address.unverified and "certificate refused" in details[0] else ""
-        everybody = len(failures) == len(address.recipients)
-        if everybody and len(details) == 1:
-            return details[0] + hint
-        each = "; ".join(f"{who}: {receipt.detail}" for who, receipt in failures.items())
+        first = next(iter(said.values()))
+        hint = _UNVERIFIED if address.unverified and "certificate refused" in first else ""
+        if len(said) == len(address.recipients) and set(said.values()) == {first}:
+            return first + hint
+        each = "; ".join(f"{who}: {words}" for who, words in said.items())
         return f"{len(failures)} of {len(address.recipients)} recipients do not have it: {each}{hint}"
 
     def _receipt(self, outcome: Outcome, detail: str) -> Receipt:

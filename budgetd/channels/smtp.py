@@ -18,7 +18,8 @@ from budgetd.channels.mail_url import STARTTLS, TLS, Account
 from budgetd.escaping import for_text
 from budgetd.model import Outcome, Receipt
 
-EXCERPT = 200
+# Characters of what a server said; whoever shows it cuts it shorter, once it holds no secrets.
+EXCERPT = 4000
 PIECE = 16 * 1024
 # Octets that a server may say in one session; more is no conversation.
 MOST_SAID = 256 * 1024

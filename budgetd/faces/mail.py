@@ -7,7 +7,7 @@ small screen, as some clients take it away.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -320,27 +320,34 @@ def _measured(label: str, detail: str, amount: Decimal, whole: Decimal, colour: 
 
 
 def _details(facts: Facts) -> str:
-    """Pace, period and account: label and text."""
+    """What the money is about, as label and text."""
     if facts.amount is None:
         return ""
-    rows: list[tuple[str, str]] = []
-    if facts.comparison is not None and facts.limit is not None:
-        rows.append(("Limit", f"told from {money.dollars(facts.limit)} on"))
-    if facts.pace is not None and facts.limit is not None and facts.amount >= facts.limit:
-        rows.append(("Since", wording.instant(facts.pace.since)))
-        rows.append(("By midnight", f"{money.dollars(facts.pace.by_midnight)} for the day, if it goes on"))
-        rows.append(("By month end", f"{money.dollars(facts.pace.by_month_end)} for the month, if it goes on"))
-    if facts.period is not None:
-        rows.append(("Period", f"{facts.period.name} ({'UTC' if facts.period.is_part_of_a_day else 'UTC days'})"))
-    if facts.organisation:
-        rows.append(("Account", name(facts.organisation)))
     lines = "".join(
         f'<tr><td class="soft" valign="top" style="padding:2px 14px 2px 0;color:#566070;white-space:nowrap">{label}'
         f'</td><td class="text" width="100%" style="padding:2px 0;color:#111827;word-break:break-word">'
         f"{for_html(text)}</td></tr>\n"
-        for label, text in rows
+        for label, text in (*_pace(facts), *_period(facts))
     )
-    return _row(f'<table {_TABLE} style="font-size:14px">{lines}</table>', "14px 28px 0") if rows else ""
+    return _row(f'<table {_TABLE} style="font-size:14px">{lines}</table>', "14px 28px 0") if lines else ""
+
+
+def _pace(facts: Facts) -> Iterator[tuple[str, str]]:
+    if facts.limit is None or facts.amount is None:
+        return
+    if facts.comparison is not None:
+        yield "Limit", f"told from {money.dollars(facts.limit)} on"
+    if facts.pace is not None and facts.amount >= facts.limit:
+        yield "Since", wording.instant(facts.pace.since)
+        yield "By midnight", f"{money.dollars(facts.pace.by_midnight)} for the day, if it goes on"
+        yield "By month end", f"{money.dollars(facts.pace.by_month_end)} for the month, if it goes on"
+
+
+def _period(facts: Facts) -> Iterator[tuple[str, str]]:
+    if facts.period is not None:
+        yield "Period", f"{facts.period.name} ({'UTC' if facts.period.is_part_of_a_day else 'UTC days'})"
+    if facts.organisation:
+        yield "Account", name(facts.organisation)
 
 
 def _drivers(facts: Facts) -> list[tuple[str, str, str, str]]:
