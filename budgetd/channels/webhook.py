@@ -83,7 +83,7 @@ def _explain(url: str) -> str | None:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    return None if usable else "this URL has no host, or no port from 1 to 65535: webhooks://host/path is expected"
+    return None if usable else "this URL has no host, or a port that is none"
 
 
 def _remark(url: str, secrets: Sequence[str]) -> str | None:
