@@ -401,7 +401,7 @@ def test_fault_116_what_is_too_long_is_rejected_before_it_is_cut() -> None:
     assert "characters are more than the" in receipt.detail
 
 
-# --- mail --------------------------------------------------------------------------------------
+# --- mail, as Apprise still sends it with PGP and for its other mail services ------------------
 
 
 class Mailbox:

@@ -12,6 +12,7 @@ import pytest
 from budgetd.channels import registry
 from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.explain import explain_elsewhere
+from budgetd.channels.mail import MailSender
 from budgetd.channels.pagerduty import PagerDutySender
 from budgetd.channels.webhook import WebhookSender
 from budgetd.commands.wiring import equip
@@ -47,7 +48,8 @@ def refused(channel: str, **environment: str) -> str:
         ("WebHooks://example.com/x", WebhookSender),
         (f"pagerduty://{KEY}@budgetd", PagerDutySender),
         ("json://127.0.0.1/x", AppriseSender),
-        ("mailto://a:b@example.com", AppriseSender),
+        ("mailto://a:b@example.com", MailSender),
+        ("mailto://a:b@example.com?pgp=sign", AppriseSender),
         ("nothing", AppriseSender),
     ],
 )
