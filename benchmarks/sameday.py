@@ -193,7 +193,7 @@ def _requests_of_a_day(workspaces: int) -> tuple[Counter[str], float]:
 
 
 def _world(workspaces: int) -> World:
-    """So many workspaces, each with two models on most days."""
+    """So many workspaces; on a day a fifth of them work, each with one model."""
     standard = worlds.standard()
     ids = [worlds.identifier(1, f"workspace-{number}") for number in range(workspaces)]
     return World(
@@ -203,6 +203,6 @@ def _world(workspaces: int) -> World:
         founded=worlds.AROUND - DAY * 3,
         default_workspace=standard.default_workspace,
         workspaces=tuple(SimulatedWorkspace(known, ((standard.founded, f"Team {n}"),)) for n, known in enumerate(ids)),
-        streams=tuple(Stream(known, model, 800, active=600) for known in ids for model in prices.MODELS[:2]),
+        streams=tuple(Stream(known, prices.MODELS[number % 3], 800, active=200) for number, known in enumerate(ids)),
         discount=standard.discount,
     )

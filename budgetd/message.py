@@ -126,7 +126,8 @@ def _late_prefix(notice: Notice, now: datetime) -> str:
     return f"Late ({wording.ago(notice.created_at, now)}): " if wording.is_late(notice, now) else ""
 
 
-def _late_note(notice: Notice, now: datetime) -> str:
+def late_note(notice: Notice, now: datetime) -> str:
+    """How late the notice goes out, and that it could not before; empty when it is in time."""
     if not wording.is_late(notice, now):
         return ""
     decided = f"decided {wording.ago(notice.created_at, now)} ago, {wording.instant(notice.created_at)}"
@@ -135,33 +136,34 @@ def _late_note(notice: Notice, now: datetime) -> str:
 
 def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
     facts = notice.facts
-    opening = _some(_late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
+    opening = _some(late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
     if delivery.face is Face.PLAIN:
         return [_Block((*opening, *_key_lines(facts)))]
     ids = f"Rule {name(facts.rule)}, incident {notice.incident}, alert {delivery.id}."
     if facts.amount is None:
         ids = f"Incident {notice.incident}, alert {delivery.id}."
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    footer = _some(ids, times, wording.how_to_silence(facts) if _can_be_silenced(notice) else "")
+    footer = _some(ids, times, wording.how_to_silence(facts) if can_be_silenced(notice) else "")
     blocks = [
         _Block(opening),
         _Block(_figures(facts), aligned=True),
         _Block(_drivers(facts), aligned=True),
-        _Block(_some(_data_line(facts), f"Cost report: {COST_REPORT}")),
+        _Block(_some(data_line(facts), f"Cost report: {COST_REPORT}")),
         _Block(footer),
     ]
     return [block for block in blocks if block.lines]
 
 
-def _can_be_silenced(notice: Notice) -> bool:
+def can_be_silenced(notice: Notice) -> bool:
+    """Whether an edit of the rules file would end such alerts."""
     return notice.kind is Kind.TRIGGER and notice.facts.amount is not None
 
 
 def _key_lines(facts: Facts) -> tuple[str, ...]:
-    drivers = [_driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
+    drivers = [driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
     top = f"Most of it: {' '.join(' '.join(drivers[0]).split())}" if drivers else ""
     rule = f"Rule {name(facts.rule)}." if facts.amount is not None else ""
-    return _some(_spent(facts), top, _data_line(facts), f"{rule} {COST_REPORT}".strip())
+    return _some(_spent(facts), top, data_line(facts), f"{rule} {COST_REPORT}".strip())
 
 
 def _spent(facts: Facts) -> str:
@@ -206,7 +208,7 @@ def _drivers(facts: Facts) -> tuple[str, ...]:
     if facts.amount is None or not facts.contributors:
         return ()
     shown = facts.contributors[:MOST_CONTRIBUTORS]
-    rows = [_driver(part.model, part.token_type, part.amount, facts) for part in shown]
+    rows = [driver(part.model, part.token_type, part.amount, facts) for part in shown]
     rest = money.subtract(facts.amount, money.total(part.amount for part in shown))
     if money.cents_text(rest) not in ("0.00", "-0.00"):
         rows.append(("everything else", "", money.dollars(rest), money.share(rest, facts.amount)))
@@ -214,14 +216,16 @@ def _drivers(facts: Facts) -> tuple[str, ...]:
     return title, *(f"  {line}" for line in _columns(rows, right=(2, 3)))
 
 
-def _driver(model: str | None, token_type: str | None, amount: Decimal, facts: Facts) -> tuple[str, str, str, str]:
+def driver(model: str | None, token_type: str | None, amount: Decimal, facts: Facts) -> tuple[str, str, str, str]:
+    """A contributor as model, kind of tokens, dollars and share; the first is what is known when only one is."""
     what = (token_type or "").replace("_", " ").replace(".", " ")
     share = money.share(amount, facts.amount) if facts.amount else ""
     words = [name(word, 40) for word in (model, what) if word]
     return words[0] if words else "other", words[1] if len(words) > 1 else "", money.dollars(amount), share
 
 
-def _data_line(facts: Facts) -> str:
+def data_line(facts: Facts) -> str:
+    """Through when the figures are, what they rest on and what they lack."""
     if facts.data_through is None or facts.amount is None:
         return ""
     missing = "" if facts.complete else " Some days are missing, so the true figure may be higher."
@@ -262,7 +266,7 @@ def _batch(notices: Sequence[Notice], now: datetime) -> list[_Block]:
     same = wording.why(notices[0]) if len({notice.reason for notice in notices}) == 1 else ""
     general = same if notices[0].reason is not Reason.STEP_REACHED else ""
     blocks = [
-        _Block(_some(_late_note(oldest, now), general)),
+        _Block(_some(late_note(oldest, now), general)),
         _Block(tuple(listed)),
         _Block(_some(data, f"Cost report: {COST_REPORT}")),
     ]

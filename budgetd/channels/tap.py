@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import smtplib
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +23,7 @@ import requests.sessions
 import urllib3.exceptions
 
 from budgetd import clock
+from budgetd.channels.smtp import own_name
 from budgetd.escaping import for_text
 from budgetd.model import Outcome, Receipt
 
@@ -276,7 +275,7 @@ class WatchedSMTP(smtplib.SMTP):
         self, host: str = "", port: int = 0, local_hostname: str | None = None, *args: Any, **kwargs: Any
     ) -> None:
         # smtplib would ask the resolver for each connection, outside of every deadline.
-        super().__init__(host, port, local_hostname or _own_name(), *args, **kwargs)
+        super().__init__(host, port, local_hostname or own_name(), *args, **kwargs)
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         with _mail_step("the mail server could not be reached"):
@@ -321,13 +320,6 @@ class WatchedSMTP(smtplib.SMTP):
 
 class WatchedSMTPOverTLS(WatchedSMTP, smtplib.SMTP_SSL):
     """The same for connections that are encrypted from the first byte."""
-
-
-@cache
-def _own_name() -> str:
-    """What this machine calls itself to mail servers (RFC 5321, 4.1.1.1); asked once."""
-    name = socket.getfqdn()
-    return name if "." in name else "[127.0.0.1]"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection, Sequence
 from urllib.parse import quote, unquote, unquote_plus
 
 MASK = "***"
@@ -40,15 +41,17 @@ def _host(url: str) -> str:
 
 
 class Secrets:
-    """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it."""
+    """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it.
 
-    def __init__(self, url: str) -> None:
-        pieces = set(_pieces(url))
-        pieces.discard("")
+    `others` are secrets that the channel has beside its URL, `public` the pieces of the URL that are none.
+    """
+
+    def __init__(self, url: str, others: Sequence[str] = (), public: Collection[str] = ()) -> None:
+        pieces = {*_pieces(url), *others, *(other.partition("_")[2] for other in others)} - {"", *public}
         forms = {form for piece in pieces for form in _forms(piece)}
         credentials = unquote(_authority(url)[0])
         if credentials:
-            forms.add(base64.b64encode(credentials.encode("utf-8", "replace")).decode().rstrip("="))
+            forms |= _as_sent(credentials)
         longest_first = sorted((form for form in forms if len(form) >= _SHORTEST_SECRET), key=len, reverse=True)
         self.forms = tuple(longest_first)
         any_of_them = "|".join(map(re.escape, longest_first)) or r"(?!)"
@@ -76,3 +79,10 @@ def _pieces(url: str) -> list[str]:
 def _forms(piece: str) -> set[str]:
     decoded = unquote(piece)
     return {piece, decoded, unquote(decoded), unquote_plus(piece), quote(decoded, safe=""), quote(decoded)}
+
+
+def _as_sent(credentials: str) -> set[str]:
+    """In base64, as HTTP and mail servers are told a user and password: together, with NULs, and each alone."""
+    user, _, password = credentials.partition(":")
+    texts = (credentials, f"\0{user}\0{password}", user, password)
+    return {base64.b64encode(text.encode("utf-8", "replace")).decode().rstrip("=") for text in texts}

@@ -22,7 +22,7 @@ from budgetd.commands import preview, status, status_text
 from budgetd.commands.narration import Narrator
 from budgetd.commands.terminal import Terminal, show, terminal
 from budgetd.demo import story
-from budgetd.demo.receivers import Arrivals, MailServer, SlackPreview, Unpaced, hook, mail_server
+from budgetd.demo.receivers import Arrivals, MailServer, SlackPreview, hook, mail_server, way_out
 from budgetd.demo.rehearsal import Stage, Step, play
 from budgetd.overview import Around
 from budgetd.period import midnight
@@ -151,7 +151,7 @@ def _play(folder: Folder, screen: Terminal) -> tuple[Played, SlackPreview, Ruleb
     with contextlib.ExitStack() as running:
         api = running.enter_context(serve(story.world(), clock=simulated))
         rulebook = _rulebook(folder, played.arrivals, running)
-        stage = Stage(simulated, api.url, folder.database, rulebook, lambda: _senders(rulebook, slack))
+        stage = Stage(simulated, api.url, folder.database, rulebook, lambda: _senders(rulebook, slack, simulated))
         for step in play(stage):
             played.steps.append(step)
             show(narrator.lines(step))
@@ -170,9 +170,9 @@ def _rulebook(folder: Folder, arrivals: Arrivals, running: contextlib.ExitStack)
     return parse(text, folder.rules.name, environment={})
 
 
-def _senders(rulebook: Rulebook, slack: SlackPreview) -> Mapping[str, Sender]:
+def _senders(rulebook: Rulebook, slack: SlackPreview, now: FixedClock) -> Mapping[str, Sender]:
     """The preview in Slack's place, and every other channel for real."""
-    real = {name: Unpaced(channel.url) for name, channel in rulebook.channels.items()}
+    real = {name: way_out(channel.url, now) for name, channel in rulebook.channels.items()}
     return {**real, story.SLACK: slack}
 
 

@@ -37,7 +37,8 @@ def mail(letter: EmailMessage, screen: Terminal) -> Iterator[str]:
         yield f"  {bar} {screen.paint(f'{name}:', 'dim')} {letter[name]}"
     for line in textwrap.wrap(f"Subject: {letter['Subject']}", width, subsequent_indent=" " * 9):
         yield f"  {bar} {screen.paint(line, 'bold')}"
-    text = letter.get_content().rstrip().splitlines()
+    plain = letter.get_body(("plain",))
+    text = plain.get_content().removeprefix(letter["Subject"]).strip().splitlines() if plain is not None else []
     body = ["", *(part for line in text for part in textwrap.wrap(line, width) or [""])]
     for line in body[:_MAIL_LINES]:
         yield f"  {bar} {line}".rstrip()

@@ -8,15 +8,19 @@ import mailbox
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingTCPServer
 from typing import Any
 
+from budgetd.channels import Sender
 from budgetd.channels.apprise import AppriseSender
+from budgetd.channels.mail import MailSender
+from budgetd.channels.mail_url import is_native
 from budgetd.demo import story
 from budgetd.message import Message
 from budgetd.model import Outcome, Receipt
@@ -71,6 +75,11 @@ class SlackPreview:
         self.messages.append(message)
         self._arrivals.add(story.SLACK, message.id, message.data.get("data", {}))
         return Receipt(Outcome.DELIVERED)
+
+
+def way_out(url: str, now: Callable[[], datetime]) -> Sender:
+    """The real one to the URL, in the time of the story."""
+    return MailSender(url, now) if is_native(url) else Unpaced(url)
 
 
 class Unpaced:

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from budgetd.nearest import nearest
 from budgetd.rulefile.shape import (
-    LATER_CHANNEL_KEYS,
     LATER_RULE_TYPES,
     RULE_CLASSES,
     ChannelPart,
@@ -104,8 +103,6 @@ def _words(details: ErrorDetails) -> str:
 
 def _unknown_key(way: Way, document: Document) -> Fault:
     key = str(way[-1])
-    if len(way) == 3 and way[0] == "channels" and key in LATER_CHANNEL_KEYS:
-        return Fault(way, f'"{key}" is not in this version of budgetd; without it the file can be used', of_key=True)
     keys = _keys(way[:-1], document)
     known = f"; known are {', '.join(keys)}" if keys and len(keys) <= 8 else ""
     return Fault(way, f'unknown key "{key[:40]}"{known}', True, key, keys)
