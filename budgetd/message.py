@@ -67,18 +67,19 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
     several = len(notices) > 1
     title = _batch_title(notices) if several else _late_prefix(notices[0], now) + wording.title(notices[0])
     title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
+    because = wording.instead(delivery.because)
     message = Message(
         id=delivery.id,
         title=title,
         body="",
         severity=max((notice.severity for notice in notices), key=lambda severity: severity.rank),
         kind=_kind(notices),
-        data=payload(delivery.id, notices, now, title),
+        data=payload(delivery.id, notices, now, title, because),
         flavour=flavour,
         face=delivery.face,
         incident="" if several else notices[0].incident,
         notices=tuple(notices),
-        because=wording.instead(delivery.because),
+        because=because,
     )
     if delivery.face is Face.MINIMAL:
         return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))

@@ -17,26 +17,25 @@ SCHEMA_VERSION = 1
 MOST_ALERTS = 100
 
 
-def payload(id: str, notices: Sequence[Notice], now: datetime, headline: str) -> dict[str, Any]:
+def payload(id: str, notices: Sequence[Notice], now: datetime, headline: str, because: str = "") -> dict[str, Any]:
     """`type`, `timestamp` (when it was decided) and `data`; `data.id` is the same on every attempt.
 
     Several notices become one event `budget.batch` with the first 100 in `alerts` and the number of the others.
-    Amounts are decimal strings in dollars.
+    Amounts are decimal strings in dollars. `because`: why this channel gets what was for another one.
     """
     first = notices[0]
+    frame = {"schema_version": SCHEMA_VERSION, "id": id, "sent_at": _time(now), "because": because or None}
     if len(notices) == 1:
         return {
             "type": event_type(first),
             "timestamp": _time(first.created_at),
-            "data": {"schema_version": SCHEMA_VERSION, "id": id, "sent_at": _time(now), **_alert(first)},
+            "data": {**frame, **_alert(first)},
         }
     return {
         "type": "budget.batch",
         "timestamp": _time(max(notice.created_at for notice in notices)),
         "data": {
-            "schema_version": SCHEMA_VERSION,
-            "id": id,
-            "sent_at": _time(now),
+            **frame,
             "severity": first.severity.value,
             "title": headline,
             "count": len(notices),

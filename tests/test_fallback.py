@@ -13,9 +13,11 @@ from random import Random
 import pytest
 
 from budgetd import clock
+from budgetd.channels.pagerduty_event import Target, events
 from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
+from budgetd.faces.mail import letter
 from budgetd.message import Message
 from budgetd.model import DeliveryState, Label, Outcome, Reason, Receipt, Severity
 from budgetd.outbox import Outbox
@@ -114,6 +116,19 @@ def test_after_a_while_the_fallbacks_get_it_and_say_why(office: Office) -> None:
     for seconds in (200, 400, 4000):
         office.go(seconds)
     assert office.taken() == {"pager": 0, "finance": 1, "team": 1}, "once"
+
+
+def test_every_face_says_why(office: Office) -> None:
+    office.desks["pager"].answer = DOWN
+    office.tell()
+    office.go(0)
+    office.go(130)
+    told, why = office.desks["finance"].taken[0], "pager has not taken it: HTTP 503"
+    assert why in letter(told, NOW).html
+    assert why in letter(told, NOW).plain
+    assert why in told.data["data"]["because"]
+    (event,) = events(told, Target("key"))
+    assert why in event["payload"]["custom_details"]["because"]
 
 
 def test_when_it_recovers_it_gets_its_own_with_the_same_id(office: Office) -> None:

@@ -122,7 +122,12 @@ def _details(message: Message, data: dict[str, Any]) -> dict[str, Any]:
     if "alerts" in data:
         alerts = data["alerts"][:MOST_ALERTS]
         more = int(data.get("count", len(alerts))) - len(alerts)
-        return {"alerts": [_alert(alert) for alert in alerts], "more_alerts": more, "event_id": message.id}
+        return {
+            "alerts": [_alert(alert) for alert in alerts],
+            "more_alerts": more,
+            "event_id": message.id,
+            **_instead(message),
+        }
     found = {
         **_alert(data),
         "text": data.get("text"),
@@ -132,8 +137,13 @@ def _details(message: Message, data: dict[str, Any]) -> dict[str, Any]:
         "comparison": data.get("comparison"),
         "pace": data.get("pace"),
         "event_id": message.id,
+        **_instead(message),
     }
     return {key: value for key, value in found.items() if value not in (None, "", [])}
+
+
+def _instead(message: Message) -> dict[str, str]:
+    return {"because": message.because} if message.because else {}
 
 
 def _alert(data: dict[str, Any]) -> dict[str, Any]:

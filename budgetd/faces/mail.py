@@ -176,7 +176,7 @@ border-top:5px solid {_TONES[tone][0]};font-family:{_FONT};font-size:15px;line-h
 
 def _single(message: Message, notice: Notice, now: datetime) -> list[str]:
     facts = notice.facts
-    rows = [_head(message, notice), _paragraph(late_note(notice, now), strong=True)]
+    rows = [_head(message, notice), _paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
     rows += [_figure(notice), _paragraph(_sentences(notice))]
     rows += [_comparison(notice), _details(facts), _contributors(facts)]
     silence = wording.how_to_silence(facts) if can_be_silenced(notice) else ""
@@ -405,6 +405,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
     word = "Resolved" if tone == "resolved" else message.severity.value.capitalize()
     rows = [
         _heading(f"{word} · {len(notices):,} alerts", message.title, tone),
+        _paragraph(message.because),
         _paragraph(late_note(oldest, now), strong=True),
         _paragraph(same),
         _row(f'<table {_TABLE} style="font-size:14px">{lines}</table>', "16px 28px 0"),
