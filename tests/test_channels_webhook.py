@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgetd.channels import registry
 from budgetd.channels.signature import signed_headers, why_no_secret
 from budgetd.channels.webhook import KIND, WebhookSender
 from budgetd.cli import dispatch
@@ -366,3 +367,12 @@ def test_fields_are_only_ever_added(where: str, fields: str) -> None:
 def test_budgetd_schema_webhook_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["schema", "webhook"]) == 0
     assert json.loads(capsys.readouterr().out) == webhook_schema()
+
+
+def test_words_of_an_address_are_words_and_tokens_are_secrets() -> None:
+    words = registry.secrets("webhooks://audit.example.com/hooks/budget")
+    assert words.scrub("budgetd told the budget hooks of audit.example.com") == (
+        "budgetd told the budget hooks of audit.example.com"
+    )
+    tokens = registry.secrets("webhooks://hooks.example.com/services/T012/abcDEF123?key=hunter")
+    assert tokens.scrub("services T012 abcDEF123 hunter /services/T012/abcDEF123") == "services *** *** *** ***"

@@ -18,6 +18,7 @@ from budgetd.channels.urls import Secrets
 from budgetd.message import Message
 from budgetd.model import Receipt
 
+_WORD = re.compile(r"[a-z]{1,12}", re.ASCII)
 _JSON = "application/json"
 _CLOUDEVENT = "application/cloudevents+json"
 # The one part of the query that is for us and not for the receiver.
@@ -105,8 +106,11 @@ def _is_near(host: str) -> bool:
 
 
 def _public(url: str) -> Collection[str]:
-    """A receiver's host may be a single word."""
-    return (urlsplit(url).netloc.rpartition("@")[2], urlsplit(url).hostname or "")
+    """A receiver's host may be a single word, and short words of its path are words: `/budget` hides no "budget"."""
+    parts = urlsplit(url)
+    words = [piece for piece in parts.path.split("/") if _WORD.fullmatch(piece)]
+    alone = [parts.path] if len(words) == parts.path.count("/") else []
+    return (parts.netloc.rpartition("@")[2], parts.hostname or "", *words, *alone)
 
 
 KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True)
