@@ -37,6 +37,7 @@ class Message:
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them.
+    `thread` is the memo of the incident's last message in that channel, empty when there is none to go on under.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Message:
     face: Face = Face.RICH
     incident: str = ""
     notices: tuple[Notice, ...] = ()
+    thread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

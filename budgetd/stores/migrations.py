@@ -261,6 +261,18 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        "threads: what a channel's service calls the last message of an incident",
+        (
+            """CREATE TABLE thread (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                channel TEXT NOT NULL,
+                incident TEXT NOT NULL,
+                memo TEXT NOT NULL CHECK (memo != ''),
+                PRIMARY KEY (organisation, channel, incident)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 
