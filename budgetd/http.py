@@ -10,10 +10,9 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Protocol
 from budgetd import __version__, clock, wire
 from budgetd.escaping import for_text, shorten
 from budgetd.model import Failure, SourceError
+from budgetd.retry_after import http_date, retry_hint
 
 # httpx loads its own command line (rich, click, pygments: 40 ms) wherever those are installed.
 if "httpx" not in sys.modules:
@@ -36,7 +36,6 @@ HOME_PAGE = "https://github.com/budgetd/budgetd"
 _ERROR_BODY_BYTES = 64 * 1024
 _BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF = 30.0
-_LONGEST_HINT = 3600.0
 _MESSAGE_LENGTH = 400
 _RETRIED = frozenset({408, 409, 429})
 _SALT = secrets.token_bytes(16)
@@ -402,30 +401,8 @@ def _failure(status: int) -> Failure:
 
 
 def _skew(date: str, now: datetime) -> float | None:
-    told = _http_date(date)
+    told = http_date(date)
     return None if told is None else (told - now).total_seconds()
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        instant = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return instant.replace(tzinfo=instant.tzinfo or UTC)
-
-
-def retry_hint(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that the service asks us to wait: at least 1, at most an hour; None when it does not clearly say."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = headers.get(name, "").strip()
-        if re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,9})?", text, re.ASCII):
-            return _clamped(float(text) * unit)
-    date = _http_date(headers.get("retry-after", ""))
-    return None if date is None else _clamped((date - now).total_seconds())
-
-
-def _clamped(seconds: float) -> float:
-    return min(max(seconds, 1.0), _LONGEST_HINT)
 
 
 # --- the heartbeat -------------------------------------------------------------------------------

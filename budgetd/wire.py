@@ -6,12 +6,15 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 import httpcore
 
 _CONNECT_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 5.0
+_METADATA = ip_address("fd00:ec2::254")
+_NAT64 = ip_network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,34 @@ class Proxy:
 
     url: str
     auth: tuple[bytes, bytes] | None = field(default=None, repr=False)
+
+
+# Says of a numeric address that nothing may be sent to it.
+Forbidden = Callable[[str], bool]
+
+
+class ForbiddenAddressError(httpcore.ConnectError):
+    """Every address of the host is a forbidden one."""
+
+
+def is_link_local(address: str) -> bool:
+    """Whether a numeric address is of this machine's own network segment: where clouds hand out credentials."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return _is_odd_spelling_of_link_local(address)
+    if isinstance(ip, IPv6Address):
+        inner = ip.ipv4_mapped or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
+        return ip.is_link_local or int(ip) == int(_METADATA) or bool(inner and inner.is_link_local)
+    return ip.is_link_local
+
+
+def _is_odd_spelling_of_link_local(address: str) -> bool:
+    """`0xa9fea9fe` and `2852039166` are numeric addresses to the C library."""
+    try:
+        return IPv4Address(socket.inet_aton(address)).is_link_local
+    except (OSError, UnicodeError, ValueError):
+        return False
 
 
 class Deadline:
@@ -66,8 +97,9 @@ class _Stream(httpcore.NetworkStream):
 class _Backend(httpcore.NetworkBackend):
     """Connects to the first address of a host that answers, all of them within one bound."""
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, deadline: Deadline, forbidden: Forbidden) -> None:
         self._deadline = deadline
+        self._forbidden = forbidden
         self._plain = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -78,7 +110,10 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = _addresses(host, port)
+        # What is checked is what is connected to: no name is looked up again afterwards.
+        addresses = [address for address in _addresses(host, port) if not self._forbidden(address)]
+        if not addresses:
+            raise ForbiddenAddressError("the name leads to an address that nothing is sent to")
         for untried in range(len(addresses), 1, -1):
             seconds = min(_CONNECT_SECONDS, self._deadline.left()) / untried
             try:
@@ -99,9 +134,11 @@ def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def pool(deadline: Deadline, tls: ssl.SSLContext | None, proxy: Proxy | None) -> httpcore.ConnectionPool:
+def pool(
+    deadline: Deadline, tls: ssl.SSLContext | None, proxy: Proxy | None, forbidden: Forbidden = lambda _: False
+) -> httpcore.ConnectionPool:
     """A connection pool under the deadline; `tls` None: for plain http."""
-    backend = _Backend(deadline)
+    backend = _Backend(deadline, forbidden)
     if proxy is None:
         return httpcore.ConnectionPool(tls, keepalive_expiry=_KEEPALIVE_SECONDS, network_backend=backend)
     return httpcore.HTTPProxy(
@@ -123,7 +160,7 @@ def verifying(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_verify_locations(ca_file)
+        context.load_verify_locations(**{"capath" if ca_file.is_dir() else "cafile": str(ca_file)})
     except OSError as error:  # ssl.SSLError is one
         raise ValueError(f"the CA file {ca_file} cannot be used: {error.strerror}") from None
     return context

@@ -28,8 +28,12 @@ class Request:
         return parse_qsl(urlsplit(self.target).query)
 
     @property
+    def body(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[2]
+
+    @property
     def headers(self) -> dict[str, str]:
-        lines = self.raw.decode("latin-1").split("\r\n")[1:]
+        lines = self.raw.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
         return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
 
 
@@ -164,12 +168,17 @@ class FaultyServer:
 
 def _request(accepted: socket.socket) -> Request | None:
     data = b""
-    while not data.endswith(b"\r\n\r\n"):
+    while not _is_whole(data):
         piece = accepted.recv(65536)
         if not piece:
             return None
         data += piece
     return Request(data)
+
+
+def _is_whole(data: bytes) -> bool:
+    request = Request(data)
+    return b"\r\n\r\n" in data and len(request.body) >= int(request.headers.get("content-length", "0"))
 
 
 @contextmanager

@@ -17,8 +17,9 @@ import pytest
 import trustme
 
 from budgetd import clock
-from budgetd.http import Api, BodyTooLargeError, Bounds, retry_hint
+from budgetd.http import Api, BodyTooLargeError, Bounds
 from budgetd.model import Failure, SourceError
+from budgetd.retry_after import retry_hint
 from tests.faulty_server import Connection, FaultyServer, Request, answer, closed_port, error, head, raw
 
 network = pytest.mark.network

@@ -26,7 +26,7 @@ CLOCK_READS = {"now", "utcnow", "today", "fromtimestamp"}
 # Libraries that stay behind one file or folder.
 BEHIND = {
     "httpx": ["http.py"],
-    "httpcore": ["http.py", "wire.py"],
+    "httpcore": ["http.py", "posting.py", "wire.py"],
     "apprise": ["channels/"],
     "sqlite3": ["stores/"],
     "yaml": ["rulefile/"],
