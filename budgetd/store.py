@@ -196,7 +196,9 @@ class Store(StateReader, Protocol):
         """Record what became of the attempt under way, and when the next one is, if there is one.
 
         `incident`: the only one that the message was about; the receipt's memo becomes its `thread` in that channel,
-        and a delivery without a memo ends the thread that there was. A delivery that was superseded meanwhile becomes DELIVERED if it was delivered and SUPERSEDED otherwise; one
+        and a delivery without a memo ends the thread that there was.
+
+        A delivery that was superseded meanwhile becomes DELIVERED if it was delivered and SUPERSEDED otherwise; one
         that is delivered stays so. Without an attempt under way (its channel is no more) only the state is recorded.
         """
         ...

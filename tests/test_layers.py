@@ -42,10 +42,10 @@ def test_imports_point_one_way() -> None:
 
 
 def _deciding() -> list[Path]:
-    """The modules in the layers from `message` down."""
+    """The modules in the layers from `faces` down."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers: list[str] = contracts[0]["layers"]
-    names = [name for layer in layers[layers.index("message") :] for name in re.findall(r"\w+", layer)]
+    names = [name for layer in layers[layers.index("faces") :] for name in re.findall(r"\w+", layer)]
     files = [path for name in names for path in (PACKAGE / f"{name}.py", *sorted((PACKAGE / name).rglob("*.py")))]
     return [path for path in files if path.exists()]
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from budgetd import logs
 from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.explain import explain_elsewhere
+from budgetd.channels.slack import SlackSender, address
 from budgetd.channels.urls import Secrets
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
@@ -75,8 +76,12 @@ def equip(rulebook: Rulebook) -> Equipment:
     """The way out to each channel. Apprise itself is loaded at the first message."""
     for channel in rulebook.channels.values():
         logs.hide(*Secrets(channel.url).forms)
-    senders = {name: AppriseSender(channel.url) for name, channel in rulebook.channels.items()}
+    senders = {name: _sender(channel.url) for name, channel in rulebook.channels.items()}
     return Equipment(senders, {name: sender.flavour for name, sender in senders.items()})
+
+
+def _sender(url: str) -> SlackSender | AppriseSender:
+    return AppriseSender(url) if address(url) is None else SlackSender(url)
 
 
 class Connection(Getter, Line, Protocol):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from budgetd import escaping, money, wording
 from budgetd.escaping import name
 from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message
-from budgetd.model import Contributor, Face, Facts, Kind, Notice, Reason, Severity
+from budgetd.model import Comparison, Contributor, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
 
 Json = dict[str, Any]
@@ -57,12 +58,18 @@ def loud(message: Message) -> bool:
     return message.severity is Severity.CRITICAL or (over and message.severity is not Severity.INFO)
 
 
+def metadata(message: Message) -> Json:
+    """What programs find with the post: the id is the same on every attempt."""
+    about = {"id": message.id, "incident": message.incident, "severity": message.severity.value}
+    return {"event_type": "budgetd_alert", "event_payload": about}
+
+
 def mark(severity: Severity, kind: Kind) -> str:
     """The sign before a title: shapes differ as well as colours."""
     return _RESOLVED_MARK if kind is Kind.RESOLVE else _MARKS[severity]
 
 
-def _payload(message: Message, layout: Any) -> Json:
+def _payload(message: Message, layout: Callable[[Message], list[Json]]) -> Json:
     quiet = {"unfurl_links": False, "unfurl_media": False}
     if message.face is Face.RICH and message.notices:
         try:
@@ -82,7 +89,8 @@ def _is_over(facts: Facts) -> bool:
 def _notification(message: Message) -> str:
     """What a phone shows: all that matters in one line."""
     first = message.notices[0].facts
-    top = f" · most of it: {_driver(first.contributors[0])}" if len(message.notices) == 1 and first.contributors else ""
+    one = len(message.notices) == 1 and message.kind is not Kind.RESOLVE
+    top = f" · most of it: {_driver(first.contributors[0])}" if one and first.contributors else ""
     return _fit(f"{mark(message.severity, message.kind)} {_unlinked(_escaped(message.title + top))}", TEXT_LIMIT)
 
 
@@ -107,7 +115,6 @@ def _unlinked(text: str) -> str:
 
 def _single(message: Message) -> list[Json]:
     notice = message.notices[0]
-    facts = notice.facts
     late = _late(notice, message)
     prefix = f"Late ({wording.ago(notice.created_at, late)}): " if late else ""
     blocks = [
@@ -115,16 +122,16 @@ def _single(message: Message) -> list[Json]:
         _section(_figures(notice)),
         _plain_section(_sentences(notice, late)),
         _fields(_outlook(notice)),
-        _section("\n".join([*_drivers(facts), _LINK])),
-        _context(*_origin(message, notice)),
+        _section("\n".join([*_drivers(notice), _LINK])),
+        *_origin(message, notice),
     ]
     return [block for block in blocks if block]
 
 
 def _brief(message: Message) -> list[Json]:
     notice = message.notices[0]
-    top = [_driver(part) for part in notice.facts.contributors[:1]] if notice.facts.amount is not None else []
-    most = f"Most of it: {top[0]}." if top else ""
+    told = notice.facts.contributors[:1] if notice.kind is not Kind.RESOLVE else ()
+    most = f"Most of it: {_driver(told[0])}." if told else ""
     sentences = f"{_sentences(notice, _late(notice, message))} {most}".strip()
     title = _plain_section(f"{mark(notice.severity, notice.kind)} {message.title}")
     return [block for block in (title, _section(_figures(notice)), _plain_section(sentences)) if block]
@@ -142,30 +149,32 @@ def _figures(notice: Notice) -> str:
     if facts.amount is None:
         return ""
     calm = notice.kind is Kind.RESOLVE
-    spent = f"{wording.at_least(facts)}*{money.dollars(facts.amount)}*"
-    if wording.is_rate(facts):
-        spent = f"{spent} an hour"
+    rate = wording.is_rate(facts)
+    spent = f"{wording.at_least(facts)}*{money.dollars(facts.amount)}*{' an hour' if rate else ''}"
     if facts.comparison is not None and not calm:
-        return _two_bars(facts, facts.amount, facts.comparison.baseline)
+        return _two_bars(facts, facts.amount, facts.comparison)
     if facts.limit is None or facts.limit <= 0:
         return f"{spent} spent"
-    of = "limit" if wording.is_rate(facts) or facts.comparison is not None else "of"
-    text = f"*{money.share(facts.amount, facts.limit)}*  ·  {spent} {of} {money.round_dollars(facts.limit)}"
+    if facts.comparison is not None:
+        return f"{spent}, {_escaped(wording.times_baseline(facts))}"
+    of = ", limit" if rate else " of"
+    text = f"*{money.share(facts.amount, facts.limit)}*  ·  {spent}{of} {money.round_dollars(facts.limit)}"
     return text if calm else f"{_bar(facts.amount, facts.limit)} {text}"
 
 
-def _two_bars(facts: Facts, amount: Decimal, baseline: Decimal) -> str:
+def _two_bars(facts: Facts, amount: Decimal, comparison: Comparison) -> str:
     """The day and what it is compared with, one above the other."""
-    most = max(amount, baseline)
-    times = _escaped(wording.times_baseline(facts))
-    here = f"{_bar(amount, most)} {wording.at_least(facts)}*{money.dollars(amount)}*  ·  {times}"
-    return f"{here}\n{_bar(baseline, most)} {money.dollars(baseline)}"
+    most, baseline = max(amount, comparison.baseline), comparison.baseline
+    day = f"  ·  {facts.period.name}" if facts.period else ""
+    usual = f"  ·  {_escaped(name(comparison.against))}"
+    spent = f"{wording.at_least(facts)}*{money.dollars(amount)}*"
+    return f"{_bar(amount, most)} {spent}{day}\n{_bar(baseline, most)} {money.dollars(baseline)}{usual}"
 
 
 def _bar(amount: Decimal, whole: Decimal) -> str:
-    """Full only when the whole is reached."""
+    """Full only when the whole is reached, and empty only when there is nothing."""
     filled = int(money.whole_times(money.times(amount, Decimal(_BAR)), whole)) if whole > 0 else 0
-    filled = min(max(filled, 0), _BAR)
+    filled = min(max(filled, 1 if amount > 0 else 0), _BAR)
     return f"`{'█' * filled}{'░' * (_BAR - filled)}`"
 
 
@@ -192,8 +201,9 @@ def _outlook(notice: Notice) -> list[tuple[str, str]]:
     ]
 
 
-def _drivers(facts: Facts) -> list[str]:
-    if facts.amount is None or not facts.contributors:
+def _drivers(notice: Notice) -> list[str]:
+    facts = notice.facts
+    if facts.amount is None or not facts.contributors or notice.kind is Kind.RESOLVE:
         return []
     shown = facts.contributors[:MOST_CONTRIBUTORS]
     lines = [f"• {_amount(part.amount, facts)}  {_code(_driver(part))}" for part in shown]
@@ -219,11 +229,11 @@ def _origin(message: Message, notice: Notice) -> list[Json]:
     rule = f"rule {_code(name(facts.rule))} · " if facts.amount is not None else ""
     ids = f"{rule}incident {_code(notice.incident)} · alert {_code(message.id)}"
     silence = notice.kind is Kind.TRIGGER and facts.amount is not None
+    account = f"Account {_code(name(facts.organisation))} · " if facts.organisation else ""
     return [
-        _plain(_data_line(facts)),
-        _plain(f"Account {name(facts.organisation)}" if facts.organisation else ""),
-        _mrkdwn(ids),
-        _plain(wording.how_to_silence(facts) if silence else ""),
+        _context(_plain(_data_line(facts))),
+        _context(_mrkdwn(account + ids)),
+        _context(_plain(wording.how_to_silence(facts) if silence else "")),
     ]
 
 
@@ -252,20 +262,25 @@ def _batch(message: Message) -> list[Json]:
     through = [each.facts.data_through for each in notices if each.facts.data_through]
     lacking = wording.not_included([each.facts.basis for each in notices])
     blocks = [
-        _header(f"{mark(message.severity, message.kind)} {_count(notices)}"),
+        _header(f"{mark(message.severity, message.kind)} {_batch_headline(message)}"),
         _plain_section(general),
         _plain_section("\n".join(lines)),
         _section(_LINK),
-        _context(
-            _plain(f"Data through {wording.instant(min(through))}. {lacking}." if through else ""),
-            _mrkdwn(f"alert {_code(message.id)}"),
-        ),
+        _context(_plain(f"Data through {wording.instant(min(through))}. {lacking}." if through else "")),
+        _context(_mrkdwn(f"alert {_code(message.id)}")),
     ]
     return [block for block in blocks if block]
 
 
-def _count(notices: Sequence[Notice]) -> str:
-    return f"{len(notices):,} budget alerts"
+def _batch_headline(message: Message) -> str:
+    notices = message.notices
+    if {notice.reason for notice in notices} in ({Reason.BASELINE}, {Reason.LATE}):
+        return message.title
+    if message.kind is Kind.RESOLVE:
+        return f"{len(notices):,} budget alerts resolved"
+    counts = Counter(wording.severity_word(notice).lower() for notice in notices)
+    order = [*(severity.value for severity in reversed(Severity)), "resolved"]
+    return f"{len(notices):,} budget alerts: {', '.join(f'{counts[word]:,} {word}' for word in order if counts[word])}"
 
 
 # --- blocks ------------------------------------------------------------------------------------

@@ -172,7 +172,8 @@ def keep_thread(connection: sqlite3.Connection, delivery: str, incident: str, re
     if receipt.memo:
         connection.execute(
             """INSERT INTO thread (organisation, channel, incident, memo)
-               SELECT organisation, channel, :incident, :memo FROM delivery WHERE organisation = :home AND id = :delivery
+               SELECT organisation, channel, :incident, :memo FROM delivery
+               WHERE organisation = :home AND id = :delivery
                ON CONFLICT DO UPDATE SET memo = excluded.memo""",
             values,
         )
