@@ -91,7 +91,7 @@ def _notification(message: Message) -> str:
     first = message.notices[0].facts
     one = len(message.notices) == 1 and message.kind is not Kind.RESOLVE
     top = f" · most of it: {_driver(first.contributors[0])}" if one and first.contributors else ""
-    return _fit(f"{mark(message.severity, message.kind)} {_unlinked(_escaped(message.title + top))}", TEXT_LIMIT)
+    return _fit(f"{mark(message.severity, message.kind)} {_words(message.title + top)}", TEXT_LIMIT)
 
 
 def _text_only(message: Message) -> str:
@@ -99,11 +99,12 @@ def _text_only(message: Message) -> str:
     body = COST_REPORT.join(_unlinked(part) for part in message.body.split(COST_REPORT))
     if message.face is Face.MINIMAL:
         return _fit(body, TEXT_LIMIT)
-    return _fit(f"{mark(message.severity, message.kind)} *{_unlinked(_escaped(message.title))}*\n{body}", TEXT_LIMIT)
+    return _fit(f"{mark(message.severity, message.kind)} *{_words(message.title)}*\n{body}", TEXT_LIMIT)
 
 
-def _escaped(text: str) -> str:
-    return escaping.for_slack(escaping.without_mentions(text))
+def _words(text: str) -> str:
+    """Text from outside among Slack's own markup."""
+    return _unlinked(escaping.for_slack(escaping.without_mentions(text)))
 
 
 def _unlinked(text: str) -> str:
@@ -156,7 +157,7 @@ def _figures(notice: Notice) -> str:
     if facts.limit is None or facts.limit <= 0:
         return f"{spent} spent"
     if facts.comparison is not None:
-        return f"{spent}, {_escaped(wording.times_baseline(facts))}"
+        return f"{spent}, {_words(wording.times_baseline(facts))}"
     of = ", limit" if rate else " of"
     text = f"*{money.share(facts.amount, facts.limit)}*  ·  {spent}{of} {money.round_dollars(facts.limit)}"
     return text if calm else f"{_bar(facts.amount, facts.limit)} {text}"
@@ -166,7 +167,7 @@ def _two_bars(facts: Facts, amount: Decimal, comparison: Comparison) -> str:
     """The day and what it is compared with, one above the other."""
     most, baseline = max(amount, comparison.baseline), comparison.baseline
     day = f"  ·  {facts.period.name}" if facts.period else ""
-    usual = f"  ·  {_escaped(name(comparison.against))}"
+    usual = f"  ·  {_words(name(comparison.against))}"
     spent = f"{wording.at_least(facts)}*{money.dollars(amount)}*"
     return f"{_bar(amount, most)} {spent}{day}\n{_bar(baseline, most)} {money.dollars(baseline)}{usual}"
 
@@ -280,7 +281,10 @@ def _batch_headline(message: Message) -> str:
         return f"{len(notices):,} budget alerts resolved"
     counts = Counter(wording.severity_word(notice).lower() for notice in notices)
     order = [*(severity.value for severity in reversed(Severity)), "resolved"]
-    return f"{len(notices):,} budget alerts: {', '.join(f'{counts[word]:,} {word}' for word in order if counts[word])}"
+    parts = [
+        f"{counts[word]:,} {word}{'s' * (word == 'warning' and counts[word] > 1)}" for word in order if counts[word]
+    ]
+    return f"{len(notices):,} budget alerts: {', '.join(parts)}"
 
 
 # --- blocks ------------------------------------------------------------------------------------
