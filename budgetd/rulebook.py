@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from budgetd.channels import registry
+from budgetd.channels.signature import why_no_secret
 from budgetd.environment import UnavailableError, read_regular
 from budgetd.model import Severity
 from budgetd.nearest import nearest
@@ -22,7 +24,7 @@ from budgetd.rulefile import checks, oddities
 from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
 from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
-from budgetd.rulefile.references import Explain, expand, is_pager, why_unusable
+from budgetd.rulefile.references import Explain, expand, is_pager, scheme_of, why_unusable
 from budgetd.rulefile.shape import RouteMatch, RulesFile
 from budgetd.rulefile.yaml_text import PARSERS, Document, Parser, Place, read
 from budgetd.rules import Rule
@@ -38,11 +40,12 @@ __all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A name for an Apprise URL. `page`: it wakes somebody."""
+    """A name for an Apprise URL. `page`: it wakes somebody. `secrets` sign what it sends."""
 
     name: str
     url: str = field(repr=False)
     page: bool
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,8 @@ def _parse(
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
         raise RulebookError(_in_order(placed, source))
-    warnings = _in_order(
-        _placed(oddities.warnings(book, known.workspaces, known.betas, known.money_from), document), source
-    )
+    odd = oddities.warnings(book, known.workspaces, known.betas, known.money_from)
+    warnings = _in_order(_placed(itertools.chain(_remarks(channels), odd), document), source)
     return _rulebook(file, channels, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), tuple(warnings))
 
 
@@ -212,9 +214,37 @@ def _channels(
             reason = why_unusable(url, explain)
             complaints = [reason] if reason is not None else []
         faults += [Fault(way, complaint) for complaint in complaints]
+        secrets, secret_faults = _secrets(_written_secrets(name, part), url, environment)
+        faults += secret_faults
         page = checks.mapping(part).get("page")
-        channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url))
+        channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url), secrets)
     return channels, faults
+
+
+def _secrets(
+    written: Sequence[tuple[Way, str]], url: str, environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], list[Fault]]:
+    """The channel's signing secrets with their references replaced. No fault holds a value."""
+    if written and scheme_of(url) is not None and not registry.signs(url):
+        return (), [Fault(written[0][0][:3], "only webhook:// and webhooks:// sign what they send", of_key=True)]
+    secrets: list[str] = []
+    faults: list[Fault] = []
+    for way, text in written:
+        secret, complaints = expand(text, environment)
+        reason = why_no_secret(secret)
+        if reason is not None and not complaints:
+            complaints = [reason]
+        faults += [Fault(way, complaint) for complaint in complaints]
+        secrets.append(secret)
+    return tuple(secrets), faults
+
+
+def _remarks(channels: Mapping[str, Channel]) -> Iterator[Fault]:
+    """What is odd about channels that can be used."""
+    for channel in channels.values():
+        remark = registry.remark(channel.url, channel.secrets)
+        if remark is not None:
+            yield Fault(("channels", channel.name), remark, of_key=True, warning=True)
 
 
 def _written_url(name: str, part: Any) -> tuple[Way, str | None]:
@@ -224,8 +254,18 @@ def _written_url(name: str, part: Any) -> tuple[Way, str | None]:
     return ("channels", name, "url"), url if isinstance(url, str) and url else None
 
 
+def _written_secrets(name: str, part: Any) -> list[tuple[Way, str]]:
+    secret = checks.mapping(part).get("secret")
+    way: Way = ("channels", name, "secret")
+    if isinstance(secret, str):
+        return [(way, secret)] if secret else []
+    return [((*way, n), each) for n, each in enumerate(checks.sequence(secret)) if isinstance(each, str) and each]
+
+
 def _stray_references(book: Book) -> Iterable[Place]:
-    allowed = {book.document.place(_written_url(name, part)[0]) for name, part in book.channels.items()}
+    ways = [_written_url(name, part)[0] for name, part in book.channels.items()]
+    ways += [way for name, part in book.channels.items() for way, _ in _written_secrets(name, part)]
+    allowed = {book.document.place(way) for way in ways}
     return (place for place in book.document.references if place not in allowed)
 
 

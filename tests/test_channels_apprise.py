@@ -394,19 +394,6 @@ def test_a_wrong_certificate_is_refused(proxy: TlsProxy, monkeypatch: pytest.Mon
     assert proxy.requests == []
 
 
-@pytest.mark.network
-def test_pagerduty_keeps_one_incident_and_is_resolved_by_the_resolve(proxy: TlsProxy) -> None:
-    proxy.answer = lambda _: http_answer(202, b'{"status":"success"}')
-    sender = AppriseSender(f"pagerduty://{'a' * 32}@{'b' * 32}")
-    assert sender.send(message(face=Face.PLAIN), 10).outcome is Outcome.DELIVERED
-    assert sender.send(message(face=Face.MINIMAL, kind=Kind.RESOLVE), 10).outcome is Outcome.DELIVERED
-    events = [json.loads(request.body) for request in proxy.requests]
-    assert [(event["event_action"], event["dedup_key"]) for event in events] == [
-        ("trigger", "inc_1"),
-        ("resolve", "inc_1"),
-    ]
-
-
 def test_fault_116_what_is_too_long_is_rejected_before_it_is_cut() -> None:
     short = AppriseSender("d7sms://" + "t" * 32 + "@15551231234")
     receipt = short.send(message(), 5)
@@ -610,9 +597,7 @@ def test_a_masked_url_shows_the_service_and_no_secret(url: str, shown: str) -> N
 # --- check without network ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "url", ["json://127.0.0.1:9/x", SLACK, "mailto://a:b@example.com", f"pagerduty://{'a' * 32}@{'b' * 32}"]
-)
+@pytest.mark.parametrize("url", ["json://127.0.0.1:9/x", SLACK, "mailto://a:b@example.com"])
 def test_a_good_url_needs_no_explanation(url: str) -> None:
     assert explain_url(url) is None
 
@@ -621,7 +606,7 @@ def test_a_good_url_needs_no_explanation(url: str) -> None:
     ("url", "words"),
     [
         (f"slck://{CANARY}/b/c", "Apprise has no service slck://; did you mean slack://?"),
-        (f"https://example.com/{CANARY}", "Apprise has no service https://; did you mean jsons://?"),
+        (f"https://example.com/{CANARY}", "Apprise has no service https://; did you mean webhooks://?"),
         (f"zzzzzz://{CANARY}", "Apprise has no service zzzzzz://"),
         (f"slack://T1JJ3T3L2/A1BRTD4JD/{CANARY}!", "Apprise cannot use this slack:// URL: An invalid Slack"),
         (f"slack://T1JJ3T3L2/{CANARY}", "Apprise cannot use this slack:// URL: An invalid Slack"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from budgetd import clock
-from budgetd.channels import Sender
+from budgetd.channels import Sender, registry
 from budgetd.channels.slack import HOOKS, PACE, Address, SlackSender, address
 from budgetd.commands import wiring
 from budgetd.daemon import Inbox
@@ -103,6 +103,31 @@ def test_what_only_apprise_serves_is_left_to_it(url: str) -> None:
     assert address(url) is None
     with pytest.raises(ValueError, match="not a slack:// URL"):
         SlackSender(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("slack://T0/B0/c0/#alerts", None),
+        ("slack://xoxb-1-a/me@example.com", None),
+        ("slack://T0/B0/c0?mode=workflow", None),
+        ("slack://T0/SECRET", "slack://T.../B.../xxx of a webhook or slack://xoxb-.../#channel of a bot is expected"),
+        ("slack://", "slack://T.../B.../xxx of a webhook or slack://xoxb-.../#channel of a bot is expected"),
+        ("slack://T0/B0/c0/#SECRET!", "a channel's name has letters, digits, - and _ only, at most 80"),
+        (
+            "slack://@/%ff?token=%00",
+            "slack://T.../B.../xxx of a webhook or slack://xoxb-.../#channel of a bot is expected",
+        ),
+    ],
+)
+def test_a_mistake_in_the_url_is_explained_without_its_secrets(url: str, why: str | None) -> None:
+    assert registry.explain(url) == why
+
+
+def test_rooms_are_no_secrets_and_tokens_are() -> None:
+    forms = registry.secrets("slack://bud@xoxb-1-abc/#alerts?to=audit").forms
+    assert "xoxb-1-abc" in forms
+    assert not {"alerts", "#alerts", "audit", "bud"} & set(forms)
 
 
 def test_the_rules_file_gets_the_native_channel_where_there_is_one() -> None:

@@ -354,7 +354,7 @@ def test_fault_102_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None
         (rule("id: a\ntype: spike\nagainst: usual"), "rules.yaml:7:14: usual is not in this version"),
         (SMALL.replace('"slack://a/b/c"', "{url: 'slack://a', fallback: pager}"), '"fallback" is not in this version'),
         (SMALL.replace('"slack://a/b/c"', "{url: 'slack://a', after: 2m}"), '"after" is not in this version'),
-        (SMALL.replace('"slack://a/b/c"', "{url: 'slack://a', secret: x}"), '"secret" is not in this version'),
+        (SMALL.replace('"slack://a/b/c"', "{url: 'slack://a', secret: x}"), "only webhook:// and webhooks:// sign"),
         (rule("id: a\ntype: cap\nlimit: 5\nper: day\nlimits: {x: 5}"), "rules.yaml:9:13: limits needs for_each"),
         (rule("id: a\ntype: cap\nlimit: 5\nper: day\nmatch: {model: x}\nexcept: {model: ['x', y]}"), "match nothing"),
         (rule("id: a\ntype: cap\nlimit: 5\nper: day\nexcept: {workspace: '*'}"), "match nothing"),

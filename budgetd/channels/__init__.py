@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from budgetd.message import Message
+from budgetd.message import Flavour, Message
 from budgetd.model import Receipt
 
 
@@ -14,3 +16,30 @@ class Sender(Protocol):
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds and say what became of it. Never raises for what the service does."""
         ...
+
+
+def _nothing(_url: str, _secrets: Sequence[str]) -> None:
+    return None
+
+
+def _nowhere(_url: str) -> Collection[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What there is to know of a native kind of channel: all that a URL's scheme decides.
+
+    `sender` takes the URL and the signing secrets. `explain` says why a URL cannot be used, `remark` what is odd about
+    one that can; neither may repeat a secret. `public` are the parts of a URL that may be shown although they look
+    like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml).
+    """
+
+    schemes: tuple[str, ...]
+    sender: Callable[[str, Sequence[str]], Sender]
+    explain: Callable[[str], str | None]
+    remark: Callable[[str, Sequence[str]], str | None] = _nothing
+    public: Callable[[str], Collection[str]] = _nowhere
+    flavour: Flavour = Flavour.TEXT
+    pager: bool = False
+    signs: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from budgetd.channels.urls import Secrets, scheme
@@ -36,10 +36,8 @@ PLUGIN_ERRORS = (
     ValueError,
 )
 _INSTEAD = {
-    "http": "json://",
-    "https": "jsons://",
-    "webhook": "json://",
-    "webhooks": "jsons://",
+    "http": "webhook://",
+    "https": "webhooks://",
     "smtp": "mailto://",
     "smtps": "mailtos://",
     "email": "mailtos://",
@@ -94,6 +92,11 @@ def _plugin(url: str) -> Any:
         return apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
 
 
+def flavour(url: str) -> Flavour:
+    """The kind of text that the URL's service shows."""
+    return Flavour.SLACK if scheme(url) == "slack" else Flavour.TEXT
+
+
 class AppriseSender:
     """A channel behind an Apprise URL. The URL is a secret: it is neither shown nor logged."""
 
@@ -107,7 +110,7 @@ class AppriseSender:
     @property
     def flavour(self) -> Flavour:
         """The kind of text that the service shows."""
-        return Flavour.SLACK if scheme(self._url) == "slack" else Flavour.TEXT
+        return flavour(self._url)
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds; the receipt's detail holds no part of the URL."""
@@ -217,16 +220,17 @@ def _stamp(plugin: Any, message: Message) -> None:
         plugin.headers = {"Idempotency-Key": message.id, **given[1]}
     elif kind == "NotifyEmail":
         plugin.headers = {**plugin.headers, "Auto-Submitted": "auto-generated", "X-Budgetd-Id": message.id}
-    elif kind == "NotifyPagerDuty" and message.incident:
-        plugin.action, plugin.dedup = "map", message.incident
 
 
 def _facts(message: Message) -> dict[str, Any]:
     return {key: message.data[key] for key in ("timestamp", "data") if key in message.data}
 
 
-def explain_url(url: str) -> str | None:
-    """Why a channel cannot have this URL, in one sentence without its secrets; None when it can. No network."""
+def explain_url(url: str, others: Collection[str] = ()) -> str | None:
+    """Why a channel cannot have this URL, in one sentence without its secrets; None when it can. No network.
+
+    `others` are schemes beside Apprise's that may have been meant.
+    """
     kind = scheme(url)
     if not kind:
         return "this is not an Apprise URL, it has no scheme; it looks like slack://..., mailtos://..., json://..."
@@ -245,7 +249,7 @@ def explain_url(url: str) -> str | None:
     if kind in known:
         missing = any("disabled on this system" in remark for remark in seen.remarks)
         return _cannot(kind, "it needs a library that is not installed" if missing else "")
-    return f"Apprise has no service {_shown(kind)}://{_did_you_mean(kind, known)}"
+    return f"Apprise has no service {_shown(kind)}://{_did_you_mean(kind, [*known, *others])}"
 
 
 def _cannot(kind: str, reason: str) -> str:

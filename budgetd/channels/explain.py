@@ -1,4 +1,4 @@
-"""What is wrong with channels' URLs, asked of Apprise in a process of its own, which takes its 17 MB with it."""
+"""What is wrong with channels' URLs: Apprise is asked in a process of its own, which takes its 17 MB with it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+from budgetd.channels import registry
+
 PATIENCE = 10.0  # seconds; it takes half a second, and a reload waits for it
 
 
 def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:
-    """The URLs that cannot be used, and why. Nothing, when the question could not be put: then sending will tell.
-
-    The URLs are secrets: they go through a pipe, never through the arguments.
-    """
+    """The URLs that cannot be used, and why. When Apprise cannot be asked, nothing of those: sending will tell."""
     asked = list(dict.fromkeys(urls))
+    own = {url: registry.explain(url) for url in asked if registry.native(url) is not None}
+    wrong = {url: answer for url, answer in own.items() if answer is not None}
+    foreign = [url for url in asked if url not in own]
+    return wrong | (_apprise_says(foreign) if foreign else {})
+
+
+def _apprise_says(urls: list[str]) -> dict[str, str]:
+    """The URLs are secrets: they go through a pipe, never through the arguments."""
     try:
         done = subprocess.run(  # noqa: S603 (this program, without a shell)
             [sys.executable, "-m", __name__],
-            input=json.dumps(asked),
+            input=json.dumps(urls),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -28,14 +35,12 @@ def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:
         answers = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return {}
-    return {url: answer for url, answer in zip(asked, answers, strict=True) if answer is not None}
+    return {url: answer for url, answer in zip(urls, answers, strict=True) if answer is not None}
 
 
 def main() -> None:
     """A JSON list of URLs on stdin, a JSON list of explanations (null: nothing is wrong) on stdout."""
-    from budgetd.channels.apprise import explain_url
-
-    print(json.dumps([explain_url(url) for url in json.load(sys.stdin)]))
+    print(json.dumps([registry.explain(url) for url in json.load(sys.stdin)]))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from budgetd import clock, posting
+from budgetd import channels, clock
+from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.faces import slack as face
 from budgetd.message import Flavour, Message
 from budgetd.model import Kind, Outcome, Receipt
+
+if TYPE_CHECKING:
+    from budgetd import posting
 
 API = "https://slack.com/api"
 HOOKS = "https://hooks.slack.com/services"
@@ -94,6 +98,12 @@ def address(url: str) -> Address | None:
     """What the URL says, in Apprise's forms; None for what only Apprise serves (workflows, templates, addresses)."""
     if scheme(url) != "slack":
         return None
+    found, options = _parsed(url)
+    return found if _mistake(found) == "" and not _foreign(found, options) else None
+
+
+def _parsed(url: str) -> tuple[Address, dict[str, str]]:
+    """The parts of the URL as they stand there, right or wrong, and its options."""
     before, _, query = url.partition("://")[2].replace("/#", "/%23").partition("#")[0].partition("?")
     bot_name, _, path = before.rpartition("@") if "@" in before.partition("/")[0] else ("", "", before)
     options = {key.lower(): values[-1] for key, values in parse_qs(query).items()}
@@ -109,18 +119,24 @@ def address(url: str) -> Address | None:
         bot_name=unquote(bot_name.partition(":")[0]),
         hooks=GOVERNMENT_HOOKS if options.get("mode", "").startswith("gov") else HOOKS,
     )
-    return found if _is_served(found, options) else None
+    return found, options
 
 
 def _room(text: str) -> str:
     return text if text[0] in "#@+" else f"#{text}"
 
 
-def _is_served(found: Address, options: dict[str, str]) -> bool:
-    known_mode = not options.get("mode", "").startswith(("w", "t"))
-    if not known_mode or "template" in options or not all(map(_ROOM.fullmatch, found.rooms)):
-        return False
-    return bool(_HOOK.fullmatch(found.hook) or _BOT.fullmatch(found.token))
+def _foreign(found: Address, options: dict[str, str]) -> bool:
+    """Whether only Apprise serves it: workflows, templates, people by their e-mail address, threads by their number."""
+    elsewhere = any(not _ROOM.fullmatch(room) and re.search("[@:]", room[1:]) for room in found.rooms)
+    return elsewhere or "template" in options or options.get("mode", "").startswith(("w", "t"))
+
+
+def _mistake(found: Address) -> str:
+    if not _HOOK.fullmatch(found.hook) and not _BOT.fullmatch(found.token):
+        return "slack://T.../B.../xxx of a webhook or slack://xoxb-.../#channel of a bot is expected"
+    wrong = sum(not _ROOM.fullmatch(room) and not re.search("[@:]", room[1:]) for room in found.rooms)
+    return "a channel's name has letters, digits, - and _ only, at most 80" if wrong else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,7 @@ class SlackSender:
         self._api = api
         self._hooks = hooks or found.hooks
         self._pace = pace
-        self._scrub: Callable[[str], str] = Secrets(url).scrub
+        self._scrub: Callable[[str], str] = Secrets(url, public=_public(url)).scrub
         self._free_at: dict[str, float] = {}
         # message id -> the rooms that have it, each with Slack's name for the post
         self._accepted: dict[str, dict[str, str]] = {}
@@ -234,6 +250,8 @@ class SlackSender:
     def _post(
         self, url: str, headers: dict[str, str], room: str, payload: dict[str, Any], ends: float
     ) -> posting.Answer | Receipt:
+        from budgetd import posting  # late: rules are read and checked without it
+
         wait = max(0.0, self._free_at.get(room, 0.0) - clock.monotonic())
         if clock.monotonic() + wait >= ends:
             return Receipt(Outcome.RETRY, "no time was left for it")
@@ -245,6 +263,8 @@ class SlackSender:
 
     def _judged(self, answer: posting.Answer, *, ok: bool, code: str) -> _Said:
         """Slack's word decides before the status: it says more, and some failures come with a 200."""
+        from budgetd import posting
+
         receipt = posting.receipt(answer, self._scrub)
         if answer.accepted and not ok:
             receipt = replace(receipt, outcome=Outcome.RETRY if answer.whole else Outcome.UNKNOWN)
@@ -269,3 +289,21 @@ def _memo(posted: dict[str, str]) -> str:
 def _threads(memo: str) -> dict[str, str]:
     pairs = (entry.partition("=") for entry in memo.split())
     return {room: name for room, _, name in pairs if _POSTED.fullmatch(name)}
+
+
+def _sender(url: str, _secrets: Sequence[str]) -> channels.Sender:
+    return AppriseSender(url) if address(url) is None else SlackSender(url)
+
+
+def _explain(url: str) -> str | None:
+    found, options = _parsed(url)
+    return None if _foreign(found, options) else _mistake(found) or None
+
+
+def _public(url: str) -> Collection[str]:
+    """Rooms and the bot's name are no secrets, and receipts tell of them."""
+    found, _ = _parsed(url)
+    return {found.bot_name, *found.rooms, *(room[1:] for room in found.rooms)}
+
+
+KIND = channels.Kind(("slack",), _sender, _explain, public=_public, flavour=Flavour.SLACK)

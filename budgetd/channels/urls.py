@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection, Sequence
 from urllib.parse import quote, unquote, unquote_plus
 
 MASK = "***"
@@ -40,11 +41,13 @@ def _host(url: str) -> str:
 
 
 class Secrets:
-    """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it."""
+    """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it.
 
-    def __init__(self, url: str) -> None:
-        pieces = set(_pieces(url))
-        pieces.discard("")
+    `others` are secrets that the channel has beside its URL, `public` the pieces of the URL that are none.
+    """
+
+    def __init__(self, url: str, others: Sequence[str] = (), public: Collection[str] = ()) -> None:
+        pieces = {*_pieces(url), *others, *(other.partition("_")[2] for other in others)} - {"", *public}
         forms = {form for piece in pieces for form in _forms(piece)}
         credentials = unquote(_authority(url)[0])
         if credentials:

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _rules(path: Path, settings: Settings | None) -> tuple[Rulebook | None, list[str]]:
     from budgetd import rulebook
-    from budgetd.channels.apprise import explain_url
+    from budgetd.channels import registry
     from budgetd.environment import UnavailableError, with_dotenv
 
     try:
@@ -72,7 +72,7 @@ def _rules(path: Path, settings: Settings | None) -> tuple[Rulebook | None, list
         loaded = rulebook.load(
             path,
             environment=environment,
-            explain=explain_url,
+            explain=registry.explain,
             workspaces=_workspaces(settings),
             betas=settings.api_betas if settings is not None else (),
             money_from=settings.source if settings is not None else "auto",

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from budgetd import logs
-from budgetd.channels.apprise import AppriseSender
+from budgetd.channels import registry
 from budgetd.channels.explain import explain_elsewhere
-from budgetd.channels.slack import SlackSender, address
-from budgetd.channels.urls import Secrets
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator, Judge
@@ -74,14 +72,11 @@ def complain(error: Exception | str) -> None:
 
 def equip(rulebook: Rulebook) -> Equipment:
     """The way out to each channel. Apprise itself is loaded at the first message."""
-    for channel in rulebook.channels.values():
-        logs.hide(*Secrets(channel.url).forms)
-    senders = {name: _sender(channel.url) for name, channel in rulebook.channels.items()}
-    return Equipment(senders, {name: sender.flavour for name, sender in senders.items()})
-
-
-def _sender(url: str) -> SlackSender | AppriseSender:
-    return AppriseSender(url) if address(url) is None else SlackSender(url)
+    channels = rulebook.channels
+    for channel in channels.values():
+        logs.hide(*registry.secrets(channel.url, channel.secrets).forms)
+    senders = {name: registry.sender(channel.url, channel.secrets) for name, channel in channels.items()}
+    return Equipment(senders, {name: registry.flavour(channel.url) for name, channel in channels.items()})
 
 
 class Connection(Getter, Line, Protocol):

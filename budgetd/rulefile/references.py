@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from budgetd.channels import registry
 from budgetd.environment import UnavailableError, value_of
 
 # Says why a URL cannot be used, or None. It must not repeat the URL.
@@ -17,7 +18,7 @@ _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://.", re.ASCII)
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 # What wakes people up; each of them keeps incidents of its own.
-PAGERS = frozenset(
+PAGERS = registry.PAGERS | frozenset(
     [
         "betterstack",
         "firehydrant",
@@ -26,7 +27,6 @@ PAGERS = frozenset(
         "ilert",
         "incidentio",
         "opsgenie",
-        "pagerduty",
         "pagertree",
         "signl4",
         "spike",

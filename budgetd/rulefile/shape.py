@@ -14,7 +14,7 @@ from budgetd.rules.base import Matcher
 
 # Written in DESIGN and not built yet. They are refused, never silently without effect.
 LATER_RULE_TYPES = ("forecast", "first_seen")
-LATER_CHANNEL_KEYS = ("fallback", "after", "secret")
+LATER_CHANNEL_KEYS = ("fallback", "after")
 
 RULE_CLASSES: dict[str, type[Rule]] = {
     get_args(rule_class.model_fields["type"].annotation)[0]: rule_class for rule_class in get_args(get_args(AnyRule)[0])
@@ -37,6 +37,12 @@ def _long_form(value: Any) -> Any:
 def _url_text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise mistake("expected a URL such as slack://... or mailtos://...")
+    return value
+
+
+def _two_at_most(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(value) > 2:
+        raise mistake("at most two secrets: the new one, and the old one until all receivers have the new one", at=2)
     return value
 
 
@@ -78,6 +84,11 @@ class ChannelPart(_Part):
     page: StrictBool | None = Field(
         default=None,
         description="it wakes somebody: one event for each incident, retried fast; default: by the URL's kind",
+    )
+    secret: Annotated[Words, AfterValidator(_two_at_most)] | None = Field(
+        default=None,
+        repr=False,
+        description="signs what a webhook sends: whsec_ and base64, or two of them while one takes the other's place",
     )
 
 

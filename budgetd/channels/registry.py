@@ -1,0 +1,61 @@
+"""Which file a channel's URL is sent by: a native one for these kinds, Apprise for every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from budgetd.channels import Kind, Sender, apprise, pagerduty, slack, webhook
+from budgetd.channels.urls import Secrets, scheme
+from budgetd.message import Flavour
+
+# A new channel is one file, and its line here.
+KINDS: tuple[Kind, ...] = (
+    pagerduty.KIND,
+    slack.KIND,
+    webhook.KIND,
+)
+_BY_SCHEME = {word: kind for kind in KINDS for word in kind.schemes}
+
+SCHEMES = frozenset(_BY_SCHEME)
+PAGERS = frozenset(word for word, kind in _BY_SCHEME.items() if kind.pager)
+
+
+def native(url: str) -> Kind | None:
+    """The kind of a URL that is not left to Apprise."""
+    return _BY_SCHEME.get(scheme(url))
+
+
+def sender(url: str, secrets: Sequence[str] = ()) -> Sender:
+    """What sends to the URL. `secrets` sign what goes out, where the kind does so."""
+    kind = native(url)
+    return kind.sender(url, secrets) if kind is not None else apprise.AppriseSender(url)
+
+
+def flavour(url: str) -> Flavour:
+    """The kind of text that the service shows."""
+    kind = native(url)
+    return kind.flavour if kind is not None else apprise.flavour(url)
+
+
+def secrets(url: str, signing: Sequence[str] = ()) -> Secrets:
+    """All that must not be shown of a channel."""
+    kind = native(url)
+    return Secrets(url, signing, kind.public(url) if kind is not None else ())
+
+
+def explain(url: str) -> str | None:
+    """Why a channel cannot have this URL, in one sentence without its secrets; None when it can. No network."""
+    kind = native(url)
+    return kind.explain(url) if kind is not None else apprise.explain_url(url, SCHEMES)
+
+
+def remark(url: str, signing: Sequence[str] = ()) -> str | None:
+    """What is odd about a channel that can be used, without its secrets; None: nothing."""
+    kind = native(url)
+    return kind.remark(url, signing) if kind is not None else None
+
+
+def signs(url: str) -> bool:
+    """Whether such a channel takes signing secrets."""
+    kind = native(url)
+    return kind is not None and kind.signs

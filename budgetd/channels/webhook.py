@@ -1,0 +1,111 @@
+"""`webhook://` and `webhooks://`: the budget event as JSON, signed as Standard Webhooks (standardwebhooks.com) asks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from budgetd import clock
+from budgetd.channels import Kind
+from budgetd.channels.signature import signed_headers
+from budgetd.channels.urls import Secrets
+from budgetd.message import Message
+from budgetd.model import Receipt
+
+_JSON = "application/json"
+_CLOUDEVENT = "application/cloudevents+json"
+# The one part of the query that is for us and not for the receiver.
+_AS_CLOUDEVENT = re.compile(r"(?:^|&)cloudevents=(1|yes|true)(?=&|$)", re.IGNORECASE)
+_IN_THE_HOUSE = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
+
+
+class WebhookSender:
+    """Posts to one address. The secrets sign, the newest first; without any the events go unsigned."""
+
+    def __init__(self, url: str, secrets: Sequence[str] = (), now: Callable[[], datetime] = clock.now) -> None:
+        parts = urlsplit(url)
+        query = _AS_CLOUDEVENT.sub("", parts.query)
+        kind = "https" if parts.scheme == "webhooks" else "http"
+        host = parts.netloc.rpartition("@")[2]
+        self._address = parts._replace(scheme=kind, netloc=host, query=query.lstrip("&"), fragment="").geturl()
+        self._login = _login(parts)
+        self._as_cloudevent = query != parts.query
+        self._signing = tuple(secrets)
+        self._scrub = Secrets(url, secrets, _public(url)).scrub
+        self._now = now
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        """Post within `deadline` seconds; every 2xx answer is a yes, whatever it says besides."""
+        from budgetd import posting  # late: rules are read and checked without it
+
+        content = cloudevent(message) if self._as_cloudevent else message.data
+        body = json.dumps(content, separators=(",", ":")).encode()
+        headers = {
+            "Content-Type": _CLOUDEVENT if self._as_cloudevent else _JSON,
+            **self._login,
+            **signed_headers(message.id, int(self._now().timestamp()), body, self._signing),
+        }
+        answer = posting.post(self._address, body, headers, deadline, self._scrub)
+        # Also a page for people with a 200 is a yes, as the standard has it; the receipt shows how it begins.
+        return answer if isinstance(answer, Receipt) else posting.receipt(answer, self._scrub)
+
+
+def cloudevent(message: Message) -> dict[str, Any]:
+    """The event in CloudEvents 1.0's structured form. `id` is the same on every attempt."""
+    event = {
+        "specversion": "1.0",
+        "id": message.id,
+        "source": "/budgetd",
+        "type": message.data["type"],
+        "datacontenttype": _JSON,
+        "data": message.data["data"],
+    }
+    optional = {"time": message.data.get("timestamp"), "subject": message.incident}
+    return event | {name: value for name, value in optional.items() if value}
+
+
+def _login(parts: SplitResult) -> dict[str, str]:
+    if not parts.username:
+        return {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode('utf-8', 'replace')).decode()}"}
+
+
+def _explain(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    return None if usable else "this URL has no host, or no port from 1 to 65535: webhooks://host/path is expected"
+
+
+def _remark(url: str, secrets: Sequence[str]) -> str | None:
+    parts = urlsplit(url)
+    if parts.scheme == "webhook" and not _is_near(parts.hostname or ""):
+        return "webhook:// goes out in the clear, for everybody on the way to read; webhooks:// is encrypted"
+    if not secrets:
+        return "without `secret:` nothing is signed: whoever knows the URL can make up alerts"
+    return None
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is surely of this machine or its own network; nothing is looked up."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_IN_THE_HOUSE)
+
+
+def _public(url: str) -> Collection[str]:
+    """A receiver's host may be a single word."""
+    return (urlsplit(url).netloc.rpartition("@")[2], urlsplit(url).hostname or "")
+
+
+KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True)
