@@ -20,11 +20,12 @@ _BY_DETAIL = {
     r"connection ?refused": (
         "Nothing listens there: check host and port in the channel's URL, and whether the service runs."
     ),
-    r"connect in time|no time was left|unreachable|no route|timed out": (
+    r"connect in time|within the time allowed|no time was left|unreachable|no route|timed out": (
         "The host does not answer: check host and port, and whether a firewall lets this machine out."
     ),
     r"proxy": "The proxy that this machine's environment names did not let it through: check HTTPS_PROXY.",
     r"redirect": "The address has moved, and redirects are not followed: write the new address into the URL.",
+    r"nothing is sent to": "Clouds hand out credentials there, so it is refused: name another host in the URL.",
     r"^login": "The mail server refused the login: check user and password in the channel's URL.",
     r"channel_not_found|not_in_channel": "Slack has no such channel, or the app is not in it: invite it there.",
     r"is_archived": "The Slack channel is archived: name another one in the channel's URL.",

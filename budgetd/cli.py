@@ -18,7 +18,7 @@ COMMANDS = {
     "status": "spend against every limit, firing incidents, channels",
     "alerts": "incidents, notices, deliveries, attempts",
     "notify": "a test message through each channel",
-    "schema": "the JSON Schema of the rules file",
+    "schema": "the JSON Schema of the rules file, or of what webhooks get",
     "simulate": "a simulated Admin API on loopback, for trying rules",
     "demo": "see it work: no key, no network, five seconds",
 }

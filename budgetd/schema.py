@@ -1,7 +1,9 @@
-"""The JSON Schema (draft-07) of rules.yaml, for editors."""
+"""The JSON Schemas (draft-07) that are published: of rules.yaml, for editors, and of what webhooks get."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from budgetd.rulefile.shape import RulesFile
@@ -10,6 +12,12 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 
 # pydantic writes these for its own use; draft-07 does not know them or they only repeat the key.
 _LEFT_OUT = ("title", "discriminator", "default")
+
+
+def webhook_schema() -> dict[str, Any]:
+    """The schema of a webhook's body. Receivers rely on it: fields are only ever added."""
+    read: dict[str, Any] = json.loads(Path(__file__).with_name("webhook.schema.json").read_text(encoding="utf-8"))
+    return read
 
 
 def rules_schema() -> dict[str, Any]:

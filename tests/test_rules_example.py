@@ -19,6 +19,7 @@ from tests.rules_text import SMALL
 EXAMPLE = Path(__file__).parent.parent / "rules.example.yaml"
 MISTAKEN = Path(__file__).parent / "ten_mistakes.yaml"
 ENVIRONMENT = {"SLACK_TEAM_TOKENS": "a/b/c", "MAIL_LOGIN": "me:secret", "PAGERDUTY_KEY": "k"}
+ENVIRONMENT["AUDIT_SECRET"] = "whsec_" + "A" * 32
 
 
 def complaints(value: Any) -> list[str]:
@@ -45,7 +46,7 @@ def test_the_example_shows_all_that_there_is() -> None:
     assert {channel.url.partition(":")[0] for channel in book.channels.values()} == {
         "slack",
         "mailtos",
-        "jsons",
+        "webhooks",
         "pagerduty",
     }
 

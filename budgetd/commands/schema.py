@@ -1,4 +1,4 @@
-"""`budgetd schema`: the JSON Schema of rules.yaml, for editors."""
+"""`budgetd schema`: the JSON Schema of rules.yaml, for editors, or of what a webhook gets, for its receivers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import sys
 EXAMPLE = """example:
   budgetd schema > rules.schema.json
   and as the first line of rules.yaml:  # yaml-language-server: $schema=rules.schema.json
+  budgetd schema webhook > webhook.schema.json
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """`schema` has no options."""
-    parser.description = "Print the JSON Schema (draft-07) of rules.yaml. Editors complete and check the file with it."
+    """The options of `schema`."""
+    parser.description = (
+        "Print a JSON Schema (draft-07): of rules.yaml, with which editors complete and check the file, or of the body "
+        "that webhook:// and webhooks:// channels post."
+    )
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("of", nargs="?", choices=("rules", "webhook"), default="rules", help="default: rules")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the schema; always 0."""
     # Imported late: pydantic is not needed for --help.
-    from budgetd.schema import rules_schema
+    from budgetd.schema import rules_schema, webhook_schema
 
-    sys.stdout.write(json.dumps(rules_schema(), indent=2, ensure_ascii=False) + "\n")
+    schema = webhook_schema() if arguments.of == "webhook" else rules_schema()
+    sys.stdout.write(json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
     return 0
