@@ -510,3 +510,15 @@ def test_fault_146_no_token_is_in_receipts_databases_or_logs(
     assert [secret for secret in own if secret.lower() in text] == []
     bodies = json.dumps([payload for _, payload in slack.calls])
     assert not re.search("SECRET", bodies)
+
+
+def test_fault_146_nor_is_it_in_the_state(place: Place, slack: SlackServer) -> None:
+    slack.failures = [says(f"no: {TOKEN} {TOKEN.upper()}", 401), None]
+    place.tell("dlv_1", notice())
+    place.send()
+    place.tell("dlv_2", replace(over(), incident="inc_2"))
+    place.send()
+    files = list(place.path.parent.glob("budgetd.db*"))
+    kept = b"".join(file.read_bytes() for file in files).lower()
+    assert b"http 401" in kept
+    assert [secret for secret in (TOKEN, "botSECRET2") if secret.lower().encode() in kept] == []
