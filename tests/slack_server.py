@@ -184,7 +184,7 @@ def slack_server() -> Iterator[SlackServer]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             answer = slack.answer(self.path, dict(self.headers), body)
             self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(answer.body)

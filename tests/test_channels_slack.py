@@ -226,7 +226,21 @@ def test_fault_105_ok_false_is_a_failure_with_an_outcome(slack: SlackServer, ans
 
 def test_slacks_own_word_is_in_the_receipt(slack: SlackServer) -> None:
     slack.failures = [says("not_in_channel")]
-    assert '"error": "not_in_channel"' in sender(slack, BOT).send(message(), 5).detail
+    assert sender(slack, BOT).send(message(), 5).detail == "HTTP 200: not_in_channel"
+    slack.failures = [hook_says("no_service", 404), says("a_word_of_next_year")]
+    assert sender(slack, WEBHOOK).send(message(), 5).detail == "HTTP 404: no_service"
+    assert sender(slack, BOT).send(message(), 5).detail == 'HTTP 200: {"ok": false, "error": "a_word_of_next_year"}'
+
+
+def test_an_answer_that_was_cut_off_may_have_been_a_yes(slack: SlackServer) -> None:
+    slack.failures = [Answer(200, b'{"ok": true, "channel": "C0ALERTS"', {"Content-Length": "900"})]
+    assert sender(slack, BOT).send(message(), 5).outcome is Outcome.UNKNOWN
+
+
+def test_only_the_richest_face_carries_metadata(slack: SlackServer) -> None:
+    for face in Face:
+        sender(slack, BOT).send(message(face=face), 5)
+    assert ["metadata" in payload for _, payload in slack.calls] == [True, False, False]
 
 
 def test_a_bot_keeps_one_post_of_an_incident_up_to_date_and_tells_its_story_below(slack: SlackServer) -> None:

@@ -158,6 +158,13 @@ def test_a_late_message_says_so_first() -> None:
     )
 
 
+def test_a_long_name_leaves_room_for_the_figure() -> None:
+    labels = tuple(replace(RESEARCH, name=f"{word} " * 40) for word in ("research", "claude"))
+    header = lines(post(notice(replace(FACTS, scope=labels))))[0]
+    assert header.endswith(" has used 80.2% of its November 2026 budget")
+    assert len(header) <= 150
+
+
 def test_missing_days_make_a_lower_bound() -> None:
     shown = lines(post(notice(replace(FACTS, complete=False))))
     assert shown[1] == "`████████████████░░░░` *80.2%*  ·  at least *$4,012.37* of $5,000"

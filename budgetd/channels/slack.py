@@ -19,7 +19,7 @@ from budgetd.channels.apprise import AppriseSender
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.faces import slack as face
 from budgetd.message import Flavour, Message
-from budgetd.model import Kind, Outcome, Receipt
+from budgetd.model import Face, Kind, Outcome, Receipt
 
 if TYPE_CHECKING:
     from budgetd import posting
@@ -206,14 +206,14 @@ class SlackSender:
             said = self._go_on(room, message, thread, ends)
             if said.code not in _NO_SUCH_POST:
                 return said
-        payload = {"channel": room.removeprefix("+"), **face.post(message), "metadata": face.metadata(message)}
-        return self._call("chat.postMessage", room, {**payload, **self._named()}, ends)
+        payload = {"channel": room.removeprefix("+"), **face.post(message), **_metadata(message), **self._named()}
+        return self._call("chat.postMessage", room, payload, ends)
 
     def _go_on(self, room: str, message: Message, thread: str, ends: float) -> _Said:
         """Bring the incident's post up to date, and tell in its thread what happened."""
         channel, _, stamp = thread.partition(":")
         # First what can be repeated without harm.
-        latest = {"blocks": [], **face.post(message), "metadata": face.metadata(message)}
+        latest = {"blocks": [], **face.post(message), **_metadata(message)}
         said = self._call("chat.update", room, {"channel": channel, "ts": stamp, **latest}, ends)
         if said.receipt.outcome is not Outcome.DELIVERED:
             return said
@@ -266,11 +266,18 @@ class SlackSender:
         from budgetd import posting
 
         receipt = posting.receipt(answer, self._scrub)
-        if answer.accepted and not ok:
+        if ok and answer.accepted:
+            return _Said(receipt)
+        if answer.accepted:
             receipt = replace(receipt, outcome=Outcome.RETRY if answer.whole else Outcome.UNKNOWN)
-        if not ok and code in _OUTCOME_OF and answer.status < 500:
-            receipt = replace(receipt, outcome=_OUTCOME_OF[code])
-        return _Said(receipt, "" if ok else code)
+        if code in _OUTCOME_OF and answer.status < 500:
+            receipt = replace(receipt, outcome=_OUTCOME_OF[code], detail=f"HTTP {answer.status}: {code}")
+        return _Said(receipt, code)
+
+
+def _metadata(message: Message) -> dict[str, Any]:
+    """Only in the richest face: a simpler one is for an app that may send less."""
+    return {"metadata": face.metadata(message)} if message.face is Face.RICH else {}
 
 
 def _object(text: str) -> dict[str, Any]:

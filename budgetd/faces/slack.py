@@ -29,6 +29,7 @@ FIELD_LIMIT = 2000
 TEXT_LIMIT = 4000
 
 _BAR = 20
+_HEADER_NAME = 40  # of a longer name so much that what is said of it still finds room
 _LINK = f"<{COST_REPORT}|Open the cost report>"
 _MARKS = {Severity.CRITICAL: "🚨", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
 _RESOLVED_MARK = "✅"
@@ -119,7 +120,7 @@ def _single(message: Message) -> list[Json]:
     late = _late(notice, message)
     prefix = f"Late ({wording.ago(notice.created_at, late)}): " if late else ""
     blocks = [
-        _header(f"{mark(notice.severity, notice.kind)} {prefix}{wording.headline(notice)}"),
+        _header(f"{mark(notice.severity, notice.kind)} {prefix}{wording.headline(notice, _HEADER_NAME)}"),
         _section(_figures(notice)),
         _plain_section(_sentences(notice, late)),
         _fields(_outlook(notice)),
