@@ -210,6 +210,7 @@ def test_fault_104_what_a_webhook_says_is_an_outcome(slack: SlackServer, answer:
         (says("fatal_error"), Outcome.UNKNOWN),
         (says("internal_error"), Outcome.RETRY),
         (says("service_unavailable", 503), Outcome.RETRY),
+        (says("invalid_auth", 500), Outcome.RETRY),
         (says("a_word_of_next_year"), Outcome.RETRY),
         (Answer(200, b"ok"), Outcome.RETRY),
         (Answer(200, b'{"ok": "true"}'), Outcome.RETRY),

@@ -367,6 +367,7 @@ def harmless(payload: dict[str, Any]) -> None:
     for text in [{"type": "mrkdwn", "text": payload["text"], "alone": True}, *texts(payload)]:
         shown = text["text"]
         shown.encode("utf-8")
+        assert text.get("emoji", False) is False
         assert not any(ord(character) < 32 and character != "\n" for character in shown)
         assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\ufeff]", shown)
         assert not re.search(r"<[!@#]", shown)
@@ -416,7 +417,9 @@ def test_nor_is_one_of_many(names: list[str], reason: Reason) -> None:
         harmless(slack.post(render_safely(delivery, NOW, Flavour.SLACK)))
 
 
-@pytest.mark.parametrize("name", ["R&D <beta>", "team_alpha_2", "a*b", "Größe 研究", "ops@example.com"])
+@pytest.mark.parametrize(
+    "name", ["R&D <beta>", "team_alpha_2", "a*b", "Größe 研究", "ops@example.com", 'the "new" one']
+)
 def test_an_honest_name_stays_readable(name: str) -> None:
     payload = post(notice(replace(FACTS, scope=(replace(RESEARCH, name=name),), rule=name)))
     assert lines(payload)[0] == f"🟠 {name} has used 80.2% of its November 2026 budget"
