@@ -278,8 +278,8 @@ class Place:
             **self.more,
         }
 
-    def write(self, channels: Mapping[str, str], rules: Sequence[str], *more: str) -> None:
-        """The rules file; each rule is one line of YAML."""
+    def write(self, channels: Mapping[str, Any], rules: Sequence[str], *more: str) -> None:
+        """The rules file; each rule is one line of YAML, a channel its URL or its keys."""
         lines = ["version: 1", "channels:", *(f"  {name}: {json.dumps(url)}" for name, url in channels.items())]
         self.rules.write_text("\n".join([*lines, *more, "rules:", *(f"  - {rule}" for rule in rules), ""]))
 

@@ -48,6 +48,8 @@ LOGIN = "CANARYuser:CANARYjson%2Fpassword@"
 HOOK = "/CANARYpath?+X-Token=CANARYheader&-key=CANARYquery"
 MAIL = "CANARYlogin:CANARYmail%40password@"
 SLACK = "T0CANARY1/B0CANARY2/CANARYslack0123456789abc"
+SIGNING = "whsec_" + "CANARYsigning".ljust(32, "A")
+PAGER = "CANARYpagerdutykey".ljust(32, "0")
 SECRETS = [KEY, *LOGIN.strip("@").split(":"), *MAIL.strip("@").split(":"), *SLACK.split("/"), LOGIN, MAIL]
 ENCODED = [base64.b64encode(text.encode()).decode().rstrip("=")[:16] for text in SECRETS]
 
@@ -267,6 +269,40 @@ def test_no_answer_of_a_channel_brings_a_secret_to_light(
         scene.run("pass", "once", "--at", AT.replace("T12", f"T{12 + hours:02}"))
     assert {query(post)["key"][0] for post in scene.hook.posts} == {"CANARYquery"}
     scene.look_around()
+    scene.nothing_leaked()
+    scene.nobody_else_was_told()
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429, 500])
+def test_no_answer_of_a_native_channel_brings_a_secret_to_light(
+    status: int, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUDGETD_LOG", FORMATS[status % 2])
+    monkeypatch.setenv("WEBHOOK", scene.hook.url(HOOK, LOGIN).replace("json://", "webhook://"))
+    monkeypatch.setenv("SIGNING", SIGNING)
+    monkeypatch.setenv("PAGER", PAGER)
+    audit = {"url": "${WEBHOOK}", "secret": ["${SIGNING}"]}
+    channels = {"audit": audit, "pager": "pagerduty://${PAGER}@budgetd"}
+    scene.place.write(channels, RULES, "routes: [{notify: [audit, pager]}]")
+    scene.hook.otherwise = status
+    scene.hook.says = (
+        f"no: {LOGIN} {HOOK} {SIGNING} {SIGNING[6:]} {query_of(HOOK)}".encode() if status != 200 else b"ok"
+    )
+    scene.hook.headers = {"Location": f"https://{LOGIN}x.example{HOOK}"}
+    answered = 202 if status == 200 else status
+    scene.slack.answer = lambda request: http_answer(
+        answered, b"no: " + request.body[:120], f"Location: https://{PAGER}/"
+    )
+    assert scene.run("test message", "notify").code == (0 if status == 200 else 1)
+    for hours in (0, 1, 5):
+        scene.run("pass", "once", "--at", AT.replace("T12", f"T{12 + hours:02}"))
+    assert {query(post)["-key"][0] for post in scene.hook.posts} == {"CANARYquery"}
+    assert {post.headers["webhook-signature"][:3] for post in scene.hook.posts} == {"v1,"}
+    scene.look_around()
+    pages = [request.body for request in scene.slack.requests]
+    scene.slack.requests.clear()  # the one place where the pager's key belongs
+    assert {json.loads(page)["routing_key"] for page in pages} == {PAGER}
+    assert not [page for page in pages if leaks(page.replace(PAGER.encode(), b""))]
     scene.nothing_leaked()
     scene.nobody_else_was_told()
 

@@ -90,6 +90,13 @@ def test_nobody_is_asked_where_everything_is_native(monkeypatch: pytest.MonkeyPa
     assert explain_elsewhere(["webhook://127.0.0.1", "webhooks:///x"]).keys() == {"webhooks:///x"}
 
 
+@pytest.mark.parametrize("url", ["webhooks:///x", "webhook://[x/", f"pagerduty://{KEY}@[x"])
+def test_a_url_that_cannot_be_used_has_secrets_and_no_oddities(url: str) -> None:
+    assert registry.explain(url) is not None
+    assert registry.remark(url) is None
+    assert registry.secrets(url).forms or url == "webhooks:///x"
+
+
 @pytest.mark.network
 def test_native_channels_never_load_apprise() -> None:
     code = """

@@ -233,6 +233,7 @@ def test_no_secret_of_url_or_signature_is_in_a_receipt(status: int) -> None:
         ("webhook://a.example.com/x", [SECRET], "in the clear"),
         ("webhook://8.8.8.8/x", [SECRET], "in the clear"),
         ("webhook://8.8.8.8/x", [], "in the clear"),
+        ("webhook://8.8.8.8/x", [], "nothing is signed"),
     ],
 )
 def test_what_is_unsigned_or_in_the_clear_is_remarked_upon(url: str, secrets: list[str], words: str | None) -> None:

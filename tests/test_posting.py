@@ -402,6 +402,15 @@ def test_a_proxy_that_hangs_up_or_hangs_was_never_told_anything() -> None:
         assert found.outcome is Outcome.RETRY
 
 
+@network
+def test_what_was_sent_through_a_proxy_and_not_answered_may_have_arrived(tmp_path: Path) -> None:
+    with tls_proxy(tmp_path) as proxy:
+        proxy.answer = lambda _: b""
+        found = sent("https://api.example.com/x", HTTPS_PROXY=proxy.url, SSL_CERT_FILE=str(proxy.ca_file))
+    assert isinstance(found, Receipt)
+    assert found.outcome is Outcome.UNKNOWN
+
+
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "http://"])
 def test_a_proxy_of_another_kind_is_named(proxy: str) -> None:
     found = sent("https://api.example.com/x", HTTPS_PROXY=proxy)

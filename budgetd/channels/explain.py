@@ -13,7 +13,7 @@ PATIENCE = 10.0  # seconds; it takes half a second, and a reload waits for it
 
 
 def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:
-    """The URLs that cannot be used, and why. When Apprise cannot be asked, nothing of those: sending will tell."""
+    """The URLs that cannot be used, and why. When Apprise cannot be asked, nothing of its own: sending will tell."""
     asked = list(dict.fromkeys(urls))
     own = {url: registry.explain(url) for url in asked if registry.native(url) is not None}
     wrong = {url: answer for url, answer in own.items() if answer is not None}

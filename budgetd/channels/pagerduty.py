@@ -84,9 +84,9 @@ def _explain(url: str) -> str | None:
     try:
         found, region = target(url)
     except ValueError:
-        return "this is no URL: pagerduty://KEY@budgetd is expected"
+        return "this is no URL"
     if not found.routing_key:
-        return "the integration key is missing: pagerduty://KEY@budgetd is expected"
+        return "the integration key is missing: it stands before an @"
     if region not in ADDRESSES:
         return f"PagerDuty has no such region; they are {' and '.join(ADDRESSES)}"
     if found.severity and found.severity not in SEVERITIES:

@@ -39,7 +39,7 @@ def flavour(url: str) -> Flavour:
 
 def secrets(url: str, signing: Sequence[str] = ()) -> Secrets:
     """All that must not be shown of a channel."""
-    kind = native(url)
+    kind = _usable(url)
     return Secrets(url, signing, kind.public(url) if kind is not None else ())
 
 
@@ -51,8 +51,13 @@ def explain(url: str) -> str | None:
 
 def remark(url: str, signing: Sequence[str] = ()) -> str | None:
     """What is odd about a channel that can be used, without its secrets; None: nothing."""
-    kind = native(url)
+    kind = _usable(url)
     return kind.remark(url, signing) if kind is not None else None
+
+
+def _usable(url: str) -> Kind | None:
+    kind = native(url)
+    return kind if kind is not None and kind.explain(url) is None else None
 
 
 def signs(url: str) -> bool:

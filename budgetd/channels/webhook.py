@@ -83,16 +83,17 @@ def _explain(url: str) -> str | None:
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    return None if usable else "this URL has no host, or no port from 1 to 65535: webhooks://host/path is expected"
+    return None if usable else "this URL has no host, or a port that is none"
 
 
 def _remark(url: str, secrets: Sequence[str]) -> str | None:
     parts = urlsplit(url)
+    found: list[str] = []
     if parts.scheme == "webhook" and not _is_near(parts.hostname or ""):
-        return "webhook:// goes out in the clear, for everybody on the way to read; webhooks:// is encrypted"
+        found.append("webhook:// goes out in the clear, for everybody on the way to read; webhooks:// is encrypted")
     if not secrets:
-        return "without `secret:` nothing is signed: whoever knows the URL can make up alerts"
-    return None
+        found.append("without `secret:` nothing is signed: whoever knows the URL can make up alerts")
+    return "; ".join(found) or None
 
 
 def _is_near(host: str) -> bool:
