@@ -28,6 +28,7 @@ _BY_DETAIL = {
     r"nothing is sent to": "Clouds hand out credentials there, so it is refused: name another host in the URL.",
     r"^login": "The mail server refused the login: check user and password in the channel's URL.",
     r"channel_not_found|not_in_channel": "Slack has no such channel, or the app is not in it: invite it there.",
+    r"missing_scope": "The Slack app lacks a right: give it the scope chat:write, then install it anew.",
     r"is_archived": "The Slack channel is archived: name another one in the channel's URL.",
     r"does not understand this channel": "The channel's URL is wrong: budgetd check says where.",
     r"sending the mail: 5": (

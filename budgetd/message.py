@@ -37,7 +37,8 @@ class Message:
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
-    why this channel gets what was for another one.
+    why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
+    empty when there is none to go on under.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Message:
     incident: str = ""
     notices: tuple[Notice, ...] = ()
     because: str = ""
+    thread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

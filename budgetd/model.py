@@ -415,11 +415,16 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The result of one attempt. `after` (seconds) is the service's own word on when to come back."""
+    """The result of one attempt. `after` (seconds) is the service's own word on when to come back.
+
+    `memo` is what the service calls the message, for those that can go on under it; the channel gets it back as
+    `Message.thread`. Empty after a delivery: the next message of the incident begins anew.
+    """
 
     outcome: Outcome
     detail: str = ""
     after: float | None = None
+    memo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from budgetd.channels import Sender
@@ -95,9 +96,12 @@ class Outbox:
         return answer.receipt.outcome is Outcome.DELIVERED
 
     def _send(self, delivery: Delivery, now: datetime) -> None:
+        incident = _only_incident(delivery)
+        thread = self._store.thread(delivery.channel, incident) if incident else ""
         self._store.begin_attempt(delivery.id, now)
         self._in_flight[delivery.id] = delivery
         message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        message = replace(message, thread=thread)
         self._lanes.offer(delivery.channel, message, deadline(delivery))
 
     def _give_up(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
@@ -117,6 +121,7 @@ class Outbox:
             next_attempt_at=result.next_attempt_at,
             hold_channel_until=result.hold_channel_until,
             face=result.face,
+            incident=_only_incident(delivery),
         )
 
     def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
@@ -162,6 +167,11 @@ class Outbox:
         about = Label("channel", f"{delivery.id}/{result.state.value}", delivery.channel)
         severity = max((notice.severity for notice in delivery.notices), key=lambda s: s.rank, default=Severity.WARNING)
         self._evaluator.tell(about, Reason.UNDELIVERABLE, severity, text, now, everybody=given_up)
+
+
+def _only_incident(delivery: Delivery) -> str:
+    """The incident of a message about one; what tells of several belongs into no thread."""
+    return delivery.notices[0].incident if len(delivery.notices) == 1 else ""
 
 
 def _of_undeliverable(delivery: Delivery) -> bool:

@@ -191,12 +191,20 @@ class Store(StateReader, Protocol):
         next_attempt_at: datetime | None = None,
         hold_channel_until: datetime | None = None,
         face: Face | None = None,
+        incident: str = "",
     ) -> None:
         """Record what became of the attempt under way, and when the next one is, if there is one.
+
+        `incident`: the only one that the message was about; the receipt's memo becomes its `thread` in that channel,
+        and a delivery without a memo ends the thread that there was.
 
         A delivery that was superseded meanwhile becomes DELIVERED if it was delivered and SUPERSEDED otherwise; one
         that is delivered stays so. Without an attempt under way (its channel is no more) only the state is recorded.
         """
+        ...
+
+    def thread(self, channel: str, incident: str) -> str:
+        """The memo under which the channel's next message of the incident goes on; empty when there is none."""
         ...
 
     def interrupted(self, now: datetime) -> int:

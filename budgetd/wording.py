@@ -133,6 +133,30 @@ def standing(facts: Facts, reason: Reason = Reason.STEP_REACHED, name_limit: int
     return f"{who} has used {used} of its {_budget(facts)} {figures}"
 
 
+def headline(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
+    """The title without the dollars, for a face that shows them right below it."""
+    facts = notice.facts
+    if notice.reason in ABOUT_BUDGETD or facts.amount is None or facts.limit is None:
+        return title(notice, name_limit)
+    return shorten(_opening(notice) + _gist(facts, facts.amount, facts.limit, notice.reason, name_limit), TITLE_LIMIT)
+
+
+def _gist(facts: Facts, amount: Decimal, limit: Decimal, reason: Reason, name_limit: int) -> str:
+    who = subject(facts, name_limit)
+    if is_rate(facts):
+        slow = reason is Reason.SLOWED_DOWN
+        return f"{who} is below its limit again" if slow else f"{who} is spending {_dollars(amount)} an hour"
+    if facts.comparison is not None and facts.comparison.baseline > 0:
+        against = name(facts.comparison.against)
+        return f"{who} spent {at_least(facts)}{tenfold(amount, facts.comparison.baseline)} {against}"
+    if facts.comparison is not None or limit <= 0:
+        return standing(facts, reason, name_limit)
+    used = f"{at_least(facts)}{money.share(amount, limit)}"
+    if amount > limit and reason not in _PAST:
+        return f"{who} is over its {_budget(facts)}: {used}"
+    return f"{who} {'used' if reason in _PAST else 'has used'} {used} of its {_budget(facts)}"
+
+
 def is_rate(facts: Facts) -> bool:
     """Whether the amount is in dollars an hour, over a part of a day."""
     return facts.amount is not None and facts.period is not None and facts.period.is_part_of_a_day

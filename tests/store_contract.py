@@ -407,6 +407,54 @@ class StoreContract:
         store.settle("dlv", REFUSED, NOW, state=DeliveryState.PENDING, next_attempt_at=NOW)
         assert state(store, "dlv") is DeliveryState.DELIVERED
 
+    # --- threads ---------------------------------------------------------------------------
+
+    def told(self, store: Store, id: str, receipt: Receipt, incident: str = "inc_1", channel: str = "team") -> None:
+        put(store, a_delivery(id, a_notice(id, incident), channel=channel))
+        store.begin_attempt(id, NOW)
+        delivered = receipt.outcome is Outcome.DELIVERED
+        state = DeliveryState.DELIVERED if delivered else DeliveryState.PENDING
+        store.settle(id, receipt, NOW, state=state, next_attempt_at=NOW, incident=incident)
+
+    def test_a_memo_is_the_thread_of_its_incident_in_its_channel(self, store: Store) -> None:
+        assert store.thread("team", "inc_1") == ""
+        self.told(store, "1", replace(DELIVERED, memo="C1:1.5"))
+        self.told(store, "2", replace(DELIVERED, memo="C2:2.5"), channel="other")
+        assert store.thread("team", "inc_1") == "C1:1.5"
+        assert store.thread("other", "inc_1") == "C2:2.5"
+        assert store.thread("team", "inc_2") == ""
+        self.told(store, "3", replace(DELIVERED, memo="C1:3.5"))
+        assert store.thread("team", "inc_1") == "C1:3.5"
+
+    def test_a_thread_ends_with_a_delivery_that_has_no_memo_and_not_with_a_failure(self, store: Store) -> None:
+        self.told(store, "1", replace(DELIVERED, memo="C1:1.5"))
+        self.told(store, "2", REFUSED)
+        assert store.thread("team", "inc_1") == "C1:1.5"
+        self.told(store, "3", DELIVERED, channel="other")
+        assert store.thread("team", "inc_1") == "C1:1.5"
+        self.told(store, "4", DELIVERED)
+        assert store.thread("team", "inc_1") == ""
+
+    def test_what_a_failed_attempt_left_behind_is_a_thread_too(self, store: Store) -> None:
+        self.told(store, "1", replace(REFUSED, memo="C1:1.5"))
+        assert store.thread("team", "inc_1") == "C1:1.5"
+
+    def test_a_message_about_several_incidents_touches_no_thread(self, store: Store) -> None:
+        self.told(store, "1", replace(DELIVERED, memo="C1:1.5"))
+        put(store, a_delivery("2", a_notice("two", "inc_1"), a_notice("three", "inc_2")))
+        store.begin_attempt("2", NOW)
+        store.settle("2", DELIVERED, NOW, state=DeliveryState.DELIVERED)
+        assert store.thread("team", "inc_1") == "C1:1.5"
+
+    def test_threads_go_with_the_notices_of_their_incident(self, store: Store) -> None:
+        end = NOW + 401 * DAY
+        incidents = (an_incident("inc_1", State.RESOLVED), an_incident("open"))
+        store.commit(Changes(at=NOW, source="costs", through=end, incidents=incidents))
+        self.told(store, "1", replace(DELIVERED, memo="C1:1.5"))
+        self.told(store, "2", replace(DELIVERED, memo="C1:2.5"), incident="open")
+        store.prune(end)
+        assert (store.thread("team", "inc_1"), store.thread("team", "open")) == ("", "C1:2.5")
+
     # --- after a crash ---------------------------------------------------------------------
 
     def test_fault_75_an_interrupted_attempt_is_closed_as_unknown_and_due_again(self, store: Store) -> None:

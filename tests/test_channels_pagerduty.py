@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ CANARY = "CANARYk3y0123456789abcdefghijklm"
 KEY = "0123456789abcdef0123456789abcdef"
 URL = f"pagerduty://{KEY}@budgetd"
 TARGET = Target(KEY)
+# Control, format, surrogate, private and unassigned characters, ends of lines and paragraphs.
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 ODD_NAMES = [
     "x" * 10_000,
     "\x00\x1b[31m",
@@ -49,6 +52,7 @@ ODD_NAMES = [
     "<!channel> @everyone <http://evil|click>",
     "",
     "\u200b\u3164",
+    "0\xa00",
 ]
 
 
@@ -191,7 +195,7 @@ def _is_within_limits(found: dict[str, Any]) -> None:
     payload = found["payload"]
     assert 0 < len(payload["summary"]) <= SUMMARY_LIMIT
     assert all(0 < len(payload[key]) <= 255 for key in ("source", "component", "group", "class") if key in payload)
-    assert all(text.isprintable() for text in _texts(found))
+    assert not {unicodedata.category(character) for text in _texts(found) for character in text} & UNSEEN
     assert not any(isinstance(node, float) for node in payload.get("custom_details", {}).values())
     "".join(_texts(found)).encode()  # no lone surrogate
 

@@ -11,7 +11,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +24,9 @@ from budgetd.commands import demo, preview
 from budgetd.commands.terminal import Terminal, cells
 from budgetd.demo import rehearsal, story
 from budgetd.demo.receivers import Arrivals, SlackPreview
-from budgetd.message import Flavour, Message
-from budgetd.model import Kind, Outcome, Receipt, Severity
-from budgetd.period import DAY, midnight
+from budgetd.message import Flavour, Message, render
+from budgetd.model import Contributor, Delivery, Facts, Kind, Notice, Outcome, Pace, Reason, Receipt, Severity
+from budgetd.period import DAY, Period, midnight
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +62,8 @@ def test_the_demo_shows_everything_and_leaves_one_folder(tmp_path: Path) -> None
     assert "Critical: Agents / claude-opus-4-8 spent $1,567.00 on 7" in shown
     assert "Warning: Agents has used 80.2% of its November 2026" in shown
     assert "Critical: Agents is over its November 2026 budget: 100.9%" in shown
-    assert "│   claude-opus-4-8  output tokens          $1,556.44  99.3%" in shown
+    assert "▌ 🚨 Agents / claude-opus-4-8 spent 60.2x the same weekday a week before" in shown
+    assert "▌ • $1,556.44 (99.3%)  claude-opus-4-8 output tokens" in shown
     assert "Subject: Agents is over its November 2026 budget: 100.9% used ($2,775.12 of" in shown
     assert "140 polls, 136 of them with nothing to say, and 3 restarts in the middle" in shown
     assert "11 messages decided, 11 arrived: 4 at audit, 3 at finance, 4 at slack" in shown
@@ -237,7 +239,7 @@ def test_a_message_is_doubled_by_its_id_or_by_what_it_tells(
     assert arrivals.doubled() == doubled
 
 
-BODY = f"R&amp;D is &lt;over&gt;.\n\n```\nSpent  $5.00\n{'x' * 100}\n```\n\nThat is all."
+BODY = "R&amp;D is &lt;over&gt;.\nThat is all."
 
 
 def slack_lines(screen: Terminal, severity: Severity = Severity.CRITICAL, kind: Kind = Kind.TRIGGER) -> list[str]:
@@ -245,14 +247,46 @@ def slack_lines(screen: Terminal, severity: Severity = Severity.CRITICAL, kind: 
     return list(preview.slack(message, "ai-spend", screen))
 
 
-def test_a_slack_message_is_drawn_as_slack_shows_it() -> None:
+def test_a_slack_message_without_blocks_is_drawn_as_slack_shows_it() -> None:
     lines = slack_lines(Terminal(blocks=False))
-    assert lines[:5] == ["  #ai-spend", "  budgetd  APP", "  | R&D is over", "  | R&D is <over>.", f"  | +{'-' * 74}+"]
-    assert lines[5] == f"  | | Spent  $5.00{' ' * 60} |"
-    assert lines[6] == f"  | | {'x' * 72} |"
-    assert lines[7] == f"  | | {'x' * 28}{' ' * 44} |"
-    assert lines[-1] == "  | That is all."
-    assert max(map(len, lines)) == 80
+    assert lines[:2] == ["  #ai-spend", "  budgetd  APP"]
+    assert lines[2:] == ["  | ! R&D is over", "  | R&D is <over>.", "  | That is all."]
+
+
+def test_a_slack_message_is_drawn_block_by_block() -> None:
+    facts = Facts(
+        organisation="R&D <b>",
+        rule="runaway",
+        rule_type="rate",
+        period=Period(datetime(2026, 11, 18, 13, 45, tzinfo=UTC), datetime(2026, 11, 18, 14, tzinfo=UTC)),
+        amount=Decimal("412.50"),
+        limit=Decimal(500),
+        step=Decimal("0.8"),
+        pace=Pace(datetime(2026, 11, 18, 13, 38, tzinfo=UTC), Decimal("3950.10"), Decimal(61000)),
+        contributors=(Contributor("claude-opus-4-8", "output_tokens", Decimal("400.10")),),
+    )
+    over = replace(facts, limit=Decimal(150))
+
+    def drawn(facts: Facts, screen: Terminal) -> list[str]:
+        now = datetime(2026, 11, 18, 14, tzinfo=UTC)
+        told = Notice("ntc", "inc", 1, Kind.TRIGGER, Reason.STEP_REACHED, Severity.CRITICAL, now, facts)
+        message = render(Delivery("dlv", "team", (told,), now, now), now, Flavour.SLACK)
+        return list(preview.slack(message, "ai-spend", screen))
+
+    lines = drawn(facts, Terminal())
+    assert lines[2:6] == [
+        "  ▌ 🚨 runaway is spending $412.50 an hour",
+        "  ▌",
+        "  ▌ ████████████████░░░░ 82.5%  ·  $412.50 an hour, limit $500",
+        "  ▌",
+    ]
+    assert "  ▌ • $400.10 (96.9%)  claude-opus-4-8 output tokens" in lines
+    assert "  ▌ Account R&D <b> · rule runaway · incident inc · alert dlv" in lines
+    assert max(map(cells, lines)) <= 80
+    plain = drawn(over, Terminal(blocks=False))
+    assert "  | Over its limit since                 If it goes on, today (UTC)" in plain
+    assert "  | 18 Nov 2026 13:38 UTC                $3,950.10" in plain
+    assert all(line.isascii() for line in plain)
 
 
 @pytest.mark.parametrize(
@@ -266,5 +300,4 @@ def test_a_slack_message_is_drawn_as_slack_shows_it() -> None:
 )
 def test_the_bar_has_the_colour_of_how_bad_it_is(severity: Severity, kind: Kind, code: str) -> None:
     lines = slack_lines(Terminal(colour=True), severity, kind)
-    assert lines[2] == f"  \x1b[{code}m▌\x1b[0m \x1b[1mR&D is over\x1b[0m"
-    assert {cells(line) for line in lines if "│" in line} == {80}
+    assert lines[2].startswith(f"  \x1b[{code}m▌\x1b[0m ")

@@ -18,6 +18,7 @@ from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.faces.mail import letter
+from budgetd.faces.slack import post
 from budgetd.message import Message
 from budgetd.model import DeliveryState, Label, Outcome, Reason, Receipt, Severity
 from budgetd.outbox import Outbox
@@ -127,6 +128,7 @@ def test_every_face_says_why(office: Office) -> None:
     assert why in letter(told, NOW).html
     assert why in letter(told, NOW).plain
     assert why in told.data["data"]["because"]
+    assert why in str(post(told)["blocks"])
     (event,) = events(told, Target("key"))
     assert why in event["payload"]["custom_details"]["because"]
 

@@ -76,7 +76,7 @@ def live_on(store: Store) -> None:
         )
     )
     store.begin_attempt("kept", NOW)
-    store.settle("kept", DELIVERED, NOW, state=DeliveryState.DELIVERED)
+    store.settle("kept", replace(DELIVERED, memo="C1:1.5"), NOW, state=DeliveryState.DELIVERED, incident="inc_1")
     store.begin_attempt("told", NOW)
 
 
@@ -91,6 +91,7 @@ def test_what_happened_in_the_refuge_is_in_the_file_afterwards(filled: Path) -> 
         store.go_home(NOW)
         assert store.refuge is None
         assert (store.recall(), store.deliveries(), store.incidents(), store.known_days(), days_of(store)) == known
+        assert store.thread("team", "inc_1") == "C1:1.5"
         store.settle("told", DELIVERED, NOW, state=DeliveryState.DELIVERED)
     assert outbox_and_days(filled) == ([], known[-1])
     assert filled.stat().st_ino == inode

@@ -101,7 +101,8 @@ def test_41280_cents_are_412_dollars_and_80_cents_wherever_money_is_shown(
         "alerts show": told.out,
         "mail subject": letter["Subject"],
         "mail": body.get_content(),
-        "slack": json.loads(post.body)["attachments"][0]["text"],
+        "slack's notification": json.loads(post.body)["text"],
+        "slack": json.dumps(json.loads(post.body)["blocks"]),
         "web hook": hook.posts[0].json["message"],
     }
     assert {where: "$412.80" in text for where, text in shown.items()} == dict.fromkeys(shown, True)

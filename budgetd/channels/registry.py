@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from budgetd.channels import Kind, Sender, apprise, mail, pagerduty, webhook
+from budgetd.channels import Kind, Sender, apprise, mail, pagerduty, slack, webhook
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.message import Flavour
 
@@ -12,6 +12,7 @@ from budgetd.message import Flavour
 KINDS: tuple[Kind, ...] = (
     mail.KIND,
     pagerduty.KIND,
+    slack.KIND,
     webhook.KIND,
 )
 _BY_SCHEME = {word: kind for kind in KINDS for word in kind.schemes}

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import html
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from email.message import EmailMessage
+from itertools import zip_longest
+from typing import Any
 
 from budgetd.commands.terminal import Terminal, fit
+from budgetd.faces import slack as face
 from budgetd.message import Message
 from budgetd.model import Kind, Severity
 
-_FENCE = "```"
+# A link's words, code, bold; in text without any of them nothing is taken away.
+_MARKUP = re.compile(r"<[^|>]*\|([^>]*)>|`([^`]*)`|\*([^*]*)\*")
+_IN_ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "•": "-", "🚨": "!", "🟠": "!", "🔵": "i", "✅": "+"})
 _COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 _WIDEST = 80
 _MAIL_LINES = 12
 
 
 def slack(message: Message, room: str, screen: Terminal) -> Iterator[str]:
-    """The lines of a post: who, when, and beside a bar of its severity's colour the title and the body."""
+    """The lines of a post: who, where, and beside a bar of its severity's colour what the blocks show."""
     bar = screen.paint("▌" if screen.blocks else "|", _bar_colour(message))
-    width = min(screen.columns, _WIDEST) - 4
+    width = min(screen.columns, _WIDEST) - 5
     yield f"  {screen.paint(f'#{room}', 'dim')}"
     yield f"  {screen.paint('budgetd', 'bold')}  {screen.paint('APP', 'dim')}"
-    for line in textwrap.wrap(message.title, width):
-        yield f"  {bar} {screen.paint(line, 'bold')}"
-    for line in _slack_body(message.body, width, screen):
+    for line in _post(face.post(message), width, screen):
         yield f"  {bar} {line}".rstrip()
 
 
@@ -51,23 +55,39 @@ def _bar_colour(message: Message) -> str:
     return "green" if message.kind is Kind.RESOLVE else _COLOURS[message.severity]
 
 
-def _slack_body(body: str, width: int, screen: Terminal) -> Iterator[str]:
-    """Paragraphs wrapped, what is between fences in a box; entities as Slack shows them."""
-    for number, part in enumerate(html.unescape(body).split(_FENCE)):
-        lines = part.strip("\n").split("\n")
-        if number % 2:
-            yield from _boxed(lines, width, screen)
-        else:
-            for line in lines:
-                yield from textwrap.wrap(line, width, break_on_hyphens=False) or [""] * bool(part.strip("\n"))
+def _post(payload: Mapping[str, Any], width: int, screen: Terminal) -> Iterator[str]:
+    """A post's blocks one below the other; without any, its text."""
+    if "blocks" not in payload:
+        yield from _text({"type": "mrkdwn", "text": payload["text"]}, width, screen)
+    for number, block in enumerate(payload.get("blocks", [])):
+        small = block["type"] == "context"
+        if number and not small:
+            yield ""
+        if "fields" in block:
+            yield from _fields(block["fields"], width, screen)
+        for text in block.get("elements", [block["text"]] if "text" in block else []):
+            for line in _text(text, width, screen):
+                yield screen.paint(line, "bold") if block["type"] == "header" else screen.paint(line, "dim" * small)
 
 
-def _boxed(lines: list[str], width: int, screen: Terminal) -> Iterator[str]:
-    top, side, bottom = ("┌─┐", "│", "└─┘") if screen.blocks else ("+-+", "|", "+-+")
-    inner = width - 4
-    side = screen.paint(side, "dim")
-    yield screen.paint(top[0] + top[1] * (inner + 2) + top[2], "dim")
-    for line in lines:
-        for start in range(0, max(len(line), 1), inner):
-            yield f"{side} {fit(line[start : start + inner], inner)} {side}"
-    yield screen.paint(bottom[0] + bottom[1] * (inner + 2) + bottom[2], "dim")
+def _fields(fields: Sequence[Mapping[str, str]], width: int, screen: Terminal) -> Iterator[str]:
+    """Two columns, as on a wide screen."""
+    column = width // 2
+    filled = [list(_text(each, column - 2, screen)) for each in fields]
+    filled += [[""]] * (len(filled) % 2)
+    for left, right in zip(filled[::2], filled[1::2], strict=True):
+        for one, other in zip_longest(left, right, fillvalue=""):
+            yield f"{fit(one, column)}{other}".rstrip()
+
+
+def _text(text: Mapping[str, str], width: int, screen: Terminal) -> Iterator[str]:
+    """The lines of a text object, its markup and entities as Slack shows them."""
+    for line in text["text"].split("\n"):
+        shown = html.unescape(_MARKUP.sub(_unmarked, line)) if text["type"] == "mrkdwn" else line
+        if not screen.blocks:
+            shown = shown.translate(_IN_ASCII)
+        yield from textwrap.wrap(shown, width, break_on_hyphens=False) or [""]
+
+
+def _unmarked(found: re.Match[str]) -> str:
+    return next(part for part in found.groups() if part is not None)

@@ -265,6 +265,18 @@ MIGRATIONS: tuple[Migration, ...] = (
         "why a channel gets what was for another one",
         ("ALTER TABLE delivery ADD COLUMN because TEXT NOT NULL DEFAULT ''",),
     ),
+    Migration(
+        "threads: what a channel's service calls the last message of an incident",
+        (
+            """CREATE TABLE thread (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                channel TEXT NOT NULL,
+                incident TEXT NOT NULL,
+                memo TEXT NOT NULL CHECK (memo != ''),
+                PRIMARY KEY (organisation, channel, incident)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 

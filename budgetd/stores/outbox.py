@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from budgetd.model import Delivery, DeliveryState, Face, Receipt, Superseded
+from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt, Superseded
 from budgetd.store import StoreError
 from budgetd.stores import records
 from budgetd.stores.reading import HOME
@@ -165,3 +165,30 @@ def hold(connection: sqlite3.Connection, delivery: str, until: datetime) -> None
            ON CONFLICT DO UPDATE SET until = excluded.until""",
         {"home": HOME, "delivery": delivery, "until": instant_text(until)},
     )
+
+
+def keep_thread(connection: sqlite3.Connection, delivery: str, incident: str, receipt: Receipt) -> None:
+    """What the delivery's channel goes on under; a message that was delivered without a memo ends the thread."""
+    values = {"home": HOME, "delivery": delivery, "incident": incident, "memo": receipt.memo}
+    if receipt.memo:
+        connection.execute(
+            """INSERT INTO thread (organisation, channel, incident, memo)
+               SELECT organisation, channel, :incident, :memo FROM delivery
+               WHERE organisation = :home AND id = :delivery
+               ON CONFLICT DO UPDATE SET memo = excluded.memo""",
+            values,
+        )
+    elif receipt.outcome is Outcome.DELIVERED:
+        connection.execute(
+            """DELETE FROM thread WHERE organisation = :home AND incident = :incident AND channel = (
+                   SELECT channel FROM delivery WHERE organisation = :home AND id = :delivery)""",
+            values,
+        )
+
+
+def thread(connection: sqlite3.Connection, channel: str, incident: str) -> str:
+    """The memo that is kept for the incident in that channel; empty when there is none."""
+    row = connection.execute(
+        "SELECT memo FROM thread WHERE organisation = ? AND channel = ? AND incident = ?", (HOME, channel, incident)
+    ).fetchone()
+    return "" if row is None else str(row["memo"])

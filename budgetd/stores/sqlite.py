@@ -137,6 +137,7 @@ class SqliteStore(SqliteReader):
         next_attempt_at: datetime | None = None,
         hold_channel_until: datetime | None = None,
         face: Face | None = None,
+        incident: str = "",
     ) -> None:
         """Record what became of the attempt under way, and when the next one is, if there is one."""
         with self._database.transaction() as connection:
@@ -146,6 +147,13 @@ class SqliteStore(SqliteReader):
             outbox.drop_superseded(connection)
             if hold_channel_until is not None:
                 outbox.hold(connection, delivery, hold_channel_until)
+            if incident:
+                outbox.keep_thread(connection, delivery, incident, receipt)
+
+    def thread(self, channel: str, incident: str) -> str:
+        """The memo under which the channel's next message of the incident goes on; empty when there is none."""
+        with self._database.snapshot() as connection:
+            return outbox.thread(connection, channel, incident)
 
     def interrupted(self, now: datetime) -> int:
         """At start: close the attempts that were under way when the last process ended, as UNKNOWN. How many."""
@@ -398,6 +406,12 @@ def _prune(connection: sqlite3.Connection, history: datetime, attempts: datetime
                            WHERE carried.organisation = notice.organisation AND carried.notice = notice.id)
            AND NOT EXISTS (SELECT 1 FROM incident
                            WHERE incident.organisation = notice.organisation AND incident.id = notice.incident)""",
+        values,
+    )
+    connection.execute(
+        """DELETE FROM thread WHERE organisation = :home
+           AND NOT EXISTS (SELECT 1 FROM notice INDEXED BY notice_incident
+                           WHERE notice.organisation = thread.organisation AND notice.incident = thread.incident)""",
         values,
     )
     connection.execute(
