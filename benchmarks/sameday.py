@@ -29,6 +29,7 @@ from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.polling import HOURLY, PRICED_HOURS, SAME_DAY, WIDEST_SAME_DAY, PollingPlan, Standing
 from budgetd.reader import OptionalReader, Reader, UsageReader
+from budgetd.readers import readers
 from budgetd.rulebook import parse
 from budgetd.simulator import prices, worlds
 from budgetd.simulator.api import ADMIN_KEY
@@ -113,7 +114,7 @@ class _Installation:
             stack.callback(api.close)
             return api
 
-        made = wiring.readers("auto", (), connect, self._store.recall(), self._evaluator)
+        made = readers("auto", (), connect, self._store.recall(), self._evaluator)
         self.turns = [_Turn(reader, _plan(reader), now) for reader in made]
         self._jitter = Random(2)
         self.spent: Counter[str] = Counter()

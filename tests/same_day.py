@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 from budgetd import blind, money
-from budgetd.commands import wiring
 from budgetd.daemon import Daemon, Equipment, Inbox, Poller, Read, Ticked, observe, tick
 from budgetd.delivery import InThisThread, Lanes
 from budgetd.evaluation import Evaluator, Observation
@@ -25,6 +24,7 @@ from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.polling import SAME_DAY, WIDEST_SAME_DAY, PollingPlan
 from budgetd.reader import Reader
+from budgetd.readers import readers
 from budgetd.rulebook import parse
 from budgetd.simulator import prices, worlds
 from budgetd.simulator.api import ADMIN_KEY, AdminApi
@@ -173,7 +173,7 @@ class Scene:
         self._inbox = inbox
         self.store.interrupted(now)
         betas = [SPEED_BETA] if self.api.fast else []
-        made = wiring.readers(self._source, betas, self._connect, self.store.recall(), self.evaluator)
+        made = readers(self._source, betas, self._connect, self.store.recall(), self.evaluator)
         self.bill_reader, *others = made
         self.priced_reader, self.usage_reader = others or made * 2
 

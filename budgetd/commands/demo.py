@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from importlib.util import find_spec
@@ -97,8 +98,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.description = (
         f"{story.DAYS} simulated days in seconds: a simulated Admin API; the real reader, rules, database and "
-        "channels; a spike, a budget that is used up, restarts. No key, no network beyond this machine, no file "
-        "outside one folder. Exit code 0: everything was told, once; 1: it was not."
+        "channels; a spike, a budget that is used up, a runaway that is caught within minutes, restarts. No key, no "
+        "network beyond this machine, no file outside one folder. Exit code 0: all was told, once; 1: it was not."
     )
     parser.epilog = "example: budgetd demo --keep ./demo"
     add = parser.add_argument
@@ -118,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
         show(_welcome(screen))
         played, slack, rulebook = _play(folder, screen)
         show(_messages(folder, slack, screen))
-        show(_status(folder, rulebook, screen))
+        show(_status(folder, rulebook, played.steps[-1].at, screen))
     except (OSError, StoreError) as error:
         print(f"budgetd demo: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -209,10 +210,10 @@ def _messages(folder: Folder, slack: SlackPreview, screen: Terminal) -> Iterator
     yield f"  {len(letters)} mails are in the Maildir {path.parent.parent}"
 
 
-def _status(folder: Folder, rulebook: Rulebook, screen: Terminal) -> Iterator[str]:
+def _status(folder: Folder, rulebook: Rulebook, now: datetime, screen: Terminal) -> Iterator[str]:
     """The status page as of the last poll; of the rules only the budgets, for its length."""
     yield from _heading("What budgetd status shows of the budgets", screen)
-    around = Around(max(story.polls()), running=True)
+    around = Around(now, running=True)
     with contextlib.closing(open_read_only(folder.database)) as state:
         seen = status.look(state, rulebook, around.now)
     budgets = tuple(each for each in seen.rules if each.rule.kind == "cap")

@@ -36,6 +36,15 @@ class Narrator:
             yield from self._line(step.at, f"The bill could not be read: {observation.error.message}")
         if step.first and observation.report is not None:
             yield from self._line(step.at, _beginning(step))
+        if step.at == story.WATCHED_FROM:
+            yield from self._line(
+                step.at, "From here on use is read as well, minute by minute: the next bill, ahead of time."
+            )
+        if step.at == story.BURNS_FROM:
+            what = (
+                f"An agent in workspace {story.BURNING} begins to burn {round_dollars(story.BURNED_AN_HOUR)} an hour."
+            )
+            yield from self._line(step.at, what, colour="dim")
         for notice in changes.notices:
             yield from self._notice(notice, step)
         # What the people of the story do not know yet: it is on the bill of the next day.

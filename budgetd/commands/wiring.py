@@ -6,10 +6,9 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 from budgetd import logs
 from budgetd.channels import registry
@@ -17,17 +16,12 @@ from budgetd.channels.explain import explain_elsewhere
 from budgetd.daemon import Equipment
 from budgetd.environment import with_dotenv
 from budgetd.evaluation import Evaluator, Judge
-from budgetd.http import Api, Getter, ping
+from budgetd.http import Api, ping
 from budgetd.model import Failure, Label, Reason, Severity, SourceError
-from budgetd.pricing import RateTable
-from budgetd.reader import Directory, Line, OptionalReader, Reader, UsageReader
+from budgetd.reader import Reader
+from budgetd.readers import Connection, readers
 from budgetd.rulebook import Rulebook, RulebookError, load
 from budgetd.settings import Settings, SettingsError
-from budgetd.sources.account import AdminAccount
-from budgetd.sources.analytics import BETA as ANALYTICS_BETA
-from budgetd.sources.analytics import Analytics
-from budgetd.sources.cost_report import CostReport
-from budgetd.sources.usage_report import UsageReport
 from budgetd.store import Memory
 from budgetd.stores.sqlite import SqliteStore
 
@@ -79,10 +73,6 @@ def equip(rulebook: Rulebook) -> Equipment:
     return Equipment(senders, {name: registry.flavour(channel.url) for name, channel in channels.items()})
 
 
-class Connection(Getter, Line, Protocol):
-    """One way to the API, for one reader in one thread."""
-
-
 @contextlib.contextmanager
 def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple[Reader, ...]]:
     """The readers of the organisation's spend, the bill's first, for a state that knows so much.
@@ -102,61 +92,6 @@ def connected(settings: Settings, known: Memory, judge: Judge) -> Iterator[tuple
         except (SettingsError, ValueError) as error:
             raise ConfigurationError(str(error)) from None
         yield made
-
-
-def readers(
-    source: str, betas: Sequence[str], connect: Callable[..., Connection], known: Memory, judge: Judge
-) -> tuple[Reader, ...]:
-    """The readers that BUDGETD_SOURCE asks for, the bill's first. `connect` is given the betas that one needs besides.
-
-    Each has a connection of its own, as each reads in a thread of its own.
-    """
-    directory = Directory()
-    if source == "analytics":
-        line = connect(ANALYTICS_BETA)
-        account = AdminAccount(line)
-        return (Reader(_analytics(line, account, known, judge, history=True), account, known.organisation, line),)
-    bill = _bill_reader(connect(), known, directory)
-    if source == "cost_report":
-        return (bill,)
-    priced = _priced_hours_reader(connect(ANALYTICS_BETA), known, judge, directory)
-    return bill, priced, _usage_reader(connect(), betas, known, judge, directory)
-
-
-def _bill_reader(line: Connection, known: Memory, directory: Directory) -> Reader:
-    report = CostReport(line, through=known.throughs.get(CostReport.NAME))
-    return Reader(report, AdminAccount(line), known.organisation, line, directory)
-
-
-def _priced_hours_reader(line: Connection, known: Memory, judge: Judge, directory: Directory) -> Reader:
-    account = AdminAccount(line)
-    hours = _analytics(line, account, known, judge, history=False)
-    return OptionalReader(hours, account, known.organisation, line, directory)
-
-
-def _analytics(line: Connection, account: AdminAccount, known: Memory, judge: Judge, *, history: bool) -> Analytics:
-    billed = known.throughs.get(CostReport.NAME)
-    return Analytics(
-        line,
-        lambda: account.default_workspace,
-        unlisted=account.unlisted,
-        billed_through=lambda: judge.billed_through or billed,
-        history=history,
-    )
-
-
-def _usage_reader(line: Connection, betas: Sequence[str], known: Memory, judge: Judge, directory: Directory) -> Reader:
-    # Before anything was judged prices are what the state has: the list's would raise false alarms.
-    rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
-    return UsageReader(
-        UsageReport(line, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas),
-        AdminAccount(line),
-        known.organisation,
-        line,
-        directory,
-        lambda: judge.billed_through,
-        lambda: bool((judge.rates or rates).learned),
-    )
 
 
 def _api(settings: Settings, betas: tuple[str, ...] = ()) -> Api:

@@ -19,11 +19,10 @@ from budgetd.http import Api
 from budgetd.message import Flavour
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
+from budgetd.readers import readers
 from budgetd.rulebook import Rulebook
 from budgetd.simulator.api import ADMIN_KEY
 from budgetd.simulator.clocks import FixedClock
-from budgetd.sources.account import AdminAccount
-from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
 from budgetd.stores.sqlite import open_store
 
@@ -55,7 +54,8 @@ class _Process:
     """What lives from a start to the next."""
 
     store: Store
-    reader: Reader
+    bill: Reader
+    use: Reader
     evaluator: Evaluator
     outbox: Outbox
     inbox: Inbox
@@ -73,9 +73,21 @@ def play(stage: Stage) -> Iterator[Step]:
                 life.close()
                 process = life.enter_context(_started(stage))
             stage.clock.set(now)
-            ticked = tick(process.reader, process.evaluator, process.outbox, process.inbox, now)
+            ticked = tick(process.bill, process.evaluator, process.outbox, process.inbox, now)
             retried = tuple(_retries(process, stage.clock, now + story.POLL_EVERY))
             yield Step(now, ticked, number == 0, restart, retried)
+        yield from _minutes(stage, process)
+
+
+def _minutes(stage: Stage, process: _Process) -> Iterator[Step]:
+    """Today, until the agent that burns money was told of."""
+    for now in story.minutes():
+        stage.clock.set(now)
+        ticked = tick(process.use, process.evaluator, process.outbox, process.inbox, now)
+        retried = tuple(_retries(process, stage.clock, now + story.MINUTE))
+        yield Step(now, ticked, first=False, restarted=False, retried=retried)
+        if any(story.is_burning(notice) for notice in ticked.changes.notices):
+            return
 
 
 def _retries(process: _Process, clock: FixedClock, end: datetime) -> Iterator[tuple[str, datetime]]:
@@ -93,18 +105,18 @@ def _started(stage: Stage) -> Iterator[_Process]:
     """A daemon that has just started: nothing in its memory but what the database holds."""
     now = stage.clock()
     inbox: Inbox = queue.SimpleQueue()
-    # Waiting for the simulated API would not move its clock.
-    api = Api(stage.api_url, lambda: ADMIN_KEY, now=stage.clock, sleep=lambda _seconds: None)
-    with (
-        contextlib.closing(api),
-        contextlib.closing(open_store(stage.database, now)) as store,
-    ):
+    with contextlib.ExitStack() as life:
+
+        def connect(*betas: str) -> Api:
+            # Waiting for the simulated API would not move its clock.
+            api = Api(stage.api_url, lambda: ADMIN_KEY, betas=betas, now=stage.clock, sleep=lambda _seconds: None)
+            return life.enter_context(contextlib.closing(api))
+
+        store = life.enter_context(contextlib.closing(open_store(stage.database, now)))
         store.interrupted(now)
         evaluator = Evaluator(store, stage.rulebook)
         lanes = InThisThread(stage.senders(), inbox.put)
         flavours = {story.SLACK: Flavour.SLACK}
         outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
-        known = store.recall()
-        source = CostReport(api, through=known.through)
-        reader = Reader(source, AdminAccount(api), known.organisation, api)
-        yield _Process(store, reader, evaluator, outbox, inbox)
+        bill, _, use = readers("auto", (), connect, store.recall(), evaluator)
+        yield _Process(store, bill, use, evaluator, outbox, inbox)

@@ -26,9 +26,17 @@ MODEL = "claude-opus-4-8"
 RUNAWAY_ON = date(2026, 11, 7)
 RUNAWAY = Decimal(1530)
 
+# After the days of the bill some minutes of today: an agent begins to burn money, and use is read as it happens.
+BURNING = "Research"
+BURNS_FROM = midnight(FIRST_DAY + DAY * DAYS) + timedelta(hours=9, minutes=12)
+BURNED_AN_HOUR = Decimal(600)
+MINUTE = timedelta(minutes=1)
+WATCHED_FROM = BURNS_FROM - 12 * MINUTE
+WATCHED_MINUTES = 45
+
 SLACK, FINANCE, AUDIT = "slack", "finance", "audit"
 SLACK_ROOM = "ai-spend"
-SPIKE_RULE, CAP_RULE = "jumps", "each-workspace"
+SPIKE_RULE, CAP_RULE, RATE_RULE = "jumps", "each-workspace", "runaway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,13 @@ class Addresses:
 
 
 def world() -> World:
-    """The organisation, in which one agent runs away for a day."""
+    """The organisation, in which one agent runs away for a day, and another one this morning."""
     calm = worlds.standard()
-    workspace = calm.workspace_id(TROUBLED, midnight(FIRST_DAY))
-    return calm.with_events(Runaway(RUNAWAY_ON, workspace, MODEL, dollars=RUNAWAY))
+    troubled, burning = (calm.workspace_id(name, midnight(FIRST_DAY)) for name in (TROUBLED, BURNING))
+    return calm.with_events(
+        Runaway(RUNAWAY_ON, troubled, MODEL, dollars=RUNAWAY),
+        Runaway.beginning(BURNS_FROM, burning, MODEL, BURNED_AN_HOUR),
+    )
 
 
 def polls() -> Iterator[datetime]:
@@ -53,6 +64,11 @@ def polls() -> Iterator[datetime]:
     return (first + POLL_EVERY * (number + 1) for number in range(count))
 
 
+def minutes() -> Iterator[datetime]:
+    """When use is asked for, after the last poll of the bill."""
+    return (WATCHED_FROM + MINUTE * number for number in range(WATCHED_MINUTES))
+
+
 def missed(changes: Iterable[Changes]) -> list[str]:
     """What should have been told by the end of the story and was not, in words."""
     told = [notice for change in changes for notice in change.notices]
@@ -60,6 +76,7 @@ def missed(changes: Iterable[Changes]) -> list[str]:
         f"the runaway of {MODEL} in {TROUBLED}": any(_is_runaway(notice) for notice in told),
         f"80% of {TROUBLED}'s month": _stepped(told, "0.8"),
         f"100% of {TROUBLED}'s month": _stepped(told, "1"),
+        f"what {BURNING} burns today": any(is_burning(notice) for notice in told),
     }
     return [what for what, seen in expected.items() if not seen]
 
@@ -68,6 +85,11 @@ def is_of_spike(payload: Mapping[str, Any]) -> bool:
     """Whether a message's payload is about the spike alone."""
     rule = payload.get("data", {}).get("rule", {})
     return bool(rule.get("id") == SPIKE_RULE)
+
+
+def is_burning(notice: Notice) -> bool:
+    """Whether it tells of the agent that burns money today."""
+    return notice.facts.rule == RATE_RULE and [label.name for label in notice.facts.scope] == [BURNING]
 
 
 def _is_runaway(notice: Notice) -> bool:
@@ -128,5 +150,12 @@ rules:
     against: same_weekday
     factor: 3
     at_least: 200
+    severity: critical
+
+  - id: {RATE_RULE}
+    type: rate               # dollars an hour, from use that is minutes old
+    for_each: workspace
+    limit: 150
+    per: hour
     severity: critical
 """
