@@ -93,7 +93,7 @@ def test_the_demo_shows_everything_and_leaves_one_folder(tmp_path: Path) -> None
     assert f"  cd {shlex.quote(str(left))}" in shown.splitlines()
     status = budgetd("status", "--all", cwd=left, home=home, temporary=temporary)
     assert status.returncode == 0
-    assert "$2,775.12 of $2,750" in status.stdout
+    assert "$2,802.63 of $2,750" in status.stdout
     assert budgetd("check", "rules.yaml", cwd=left, home=home, temporary=temporary).returncode == 0
 
 
