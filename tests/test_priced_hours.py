@@ -73,7 +73,7 @@ def test_what_no_usage_report_has_is_there_within_hours(tmp_path: Path) -> None:
         assert here.reasons() == []
 
 
-@pytest.mark.parametrize("status", [403, 404, 500])
+@pytest.mark.parametrize("status", [403, 500])
 def test_switching_between_backends_in_the_middle_of_a_day_changes_nothing(tmp_path: Path, status: int) -> None:
     """The analytics come and go, or never come: the same incidents, the same totals, and nothing is said of it."""
     burst = Runaway.beginning(at("11-18T09:30"), RESEARCH, OPUS.id, Decimal(90), 6 * HOUR)
@@ -83,9 +83,9 @@ def test_switching_between_backends_in_the_middle_of_a_day_changes_nothing(tmp_p
     for name, hours in stories.items():
         (tmp_path / name).mkdir()
         with scene(tmp_path / name, without_analytics(with_them), at("11-18T02:00"), DAY_CAP) as here:
-            here.warm_up(now := at("11-18T02:35"))
+            here.warm_up(now := at("11-18T02:25"))
             while now < at("11-19T00:30"):
-                now += 10 * MINUTE
+                now += 20 * MINUTE
                 answers = any(first <= now.hour < last for first, last in hours)
                 here.api.failing = {"analytics": status} if not answers and status == 500 else {}
                 here.api.become(with_them if answers or status == 500 else without_analytics(with_them, status))
@@ -153,7 +153,7 @@ class Known:
     kept: Decimal | None = None
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["usage", "bill", "priced", "restart"]), st.integers(1, 400)), max_size=12))
 def test_in_every_order_of_polls_each_hour_counts_once(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
@@ -215,7 +215,7 @@ def test_midnight_with_all_three_sources_minute_by_minute(tmp_path: Path, first:
     with scene(tmp_path, world, end - 3 * HOUR, MONTH_CAP, jump, runaway, fast=True) as here:
         here.warm_up(now := end - 2 * HOUR)
         priced, billed = midnight(before), False
-        for minute in range(1, 60 * 5):
+        for minute in range(1, 60 * 4 + 30):
             now += MINUTE
             if minute % 5 == 0:
                 here.priced(now)

@@ -12,12 +12,12 @@ import pytest
 
 from tests.simulation.world import History, Plan, SimulationError, live
 
-SEEDS = range(1, 31)
+SEEDS = range(1, 21)
 DAYS = 101
 # A short and quiet history, in which the process is killed at each point in turn.
 SHORT = Plan(seed=1, days=3, faults=False, crash_likelihood=0.0, calm_days=1)
 
-# What must have happened at least, all histories together; a world in which nothing happens proves nothing.
+# What must have happened at least, in thirty histories together; a world in which nothing happens proves nothing.
 LEAST = {
     "crashes": 200,
     "before a commit": 50,
@@ -76,10 +76,10 @@ def histories(workers: ProcessPoolExecutor) -> list[History | str]:
     return list(workers.map(lived, [Plan(seed, DAYS) for seed in SEEDS]))
 
 
-def test_no_promise_is_broken_in_three_thousand_days(histories: list[History | str]) -> None:
+def test_no_promise_is_broken_in_two_thousand_days(histories: list[History | str]) -> None:
     stories = [each for each in histories if isinstance(each, str)]
     assert not stories, "\n\n".join(stories)
-    assert sum(each.days for each in histories if isinstance(each, History)) >= 3_000
+    assert sum(each.days for each in histories if isinstance(each, History)) >= 2_000
 
 
 def test_enough_happened_in_those_days_to_prove_something(histories: list[History | str]) -> None:
@@ -87,7 +87,8 @@ def test_enough_happened_in_those_days_to_prove_something(histories: list[Histor
     for each in histories:
         if isinstance(each, History):
             counts.update(each.counts)
-    missing = {name: (counts[name], least) for name, least in LEAST.items() if counts[name] < least}
+    share = {name: least * len(SEEDS) // 30 for name, least in LEAST.items()}
+    missing = {name: (counts[name], least) for name, least in share.items() if counts[name] < least}
     assert not missing, f"too little of (happened, wanted): {missing}"
 
 
