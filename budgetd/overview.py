@@ -15,6 +15,7 @@ from budgetd.model import (
     CostDay,
     Delivery,
     DeliveryState,
+    Drift,
     Finding,
     Health,
     Incident,
@@ -105,7 +106,10 @@ class Around:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All that `status` shows. `days`: how many UTC days of cost were looked at."""
+    """All that `status` shows. `days`: how many UTC days of cost were looked at.
+
+    `drifts`: how far the estimates of the last days that were estimated were from their bills, the newest first.
+    """
 
     organisation: Organisation
     through: datetime | None
@@ -115,6 +119,7 @@ class Overview:
     channels: tuple[ChannelState, ...]
     sources: tuple[Health, ...]
     polling: Mapping[str, Polling] = field(default_factory=dict)
+    drifts: tuple[Drift, ...] = ()
 
 
 def overview(
@@ -125,10 +130,11 @@ def overview(
     channels: Iterable[str] | None,
     days: Iterable[CostDay],
     polling: Mapping[str, Polling] | None = None,
+    drifts: tuple[Drift, ...] = (),
 ) -> Overview:
     """The state as people want to see it. `records`: the latest deliveries; `channels`: those of the rules file.
 
-    `days` are those from `first_day` on. `polling`: how each source is polled.
+    `days` are those from `first_day` on. `polling`: how each source is polled. `drifts`: of estimates from bills.
     """
     names = naming(memory, groups)
     indexes = Indexes(rules, names)
@@ -147,6 +153,7 @@ def overview(
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
         polling=polling or {},
+        drifts=drifts,
     )
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from budgetd.commands.status import daemon_of
 from budgetd.commands.status_text import Page
 from budgetd.commands.terminal import Terminal, cells, fit, show, terminal
 from budgetd.message import Flavour, Message
-from budgetd.model import Attempt, Delivery, Health, Organisation, Outcome, Planned, Receipt
+from budgetd.model import Attempt, Delivery, Drift, Health, Organisation, Outcome, Planned, Receipt
 from budgetd.overview import Around, Overview, Polling
 from budgetd.store import DeliveryRecord, StoreError
 from budgetd.stores.sqlite import open_store
@@ -273,6 +273,27 @@ def test_the_plan_of_a_source_is_said(running: bool | None, polling: Polling, wo
     *_, last, told = Page(Terminal(100), Around(SIX, running)).lines(seen)
     assert last == "  cost_report  ok  last read 18 Nov 06:00 UTC (0 minutes ago)"
     assert told.strip().startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("estimated", "billed", "colour", "words"),
+    [
+        ("412.1", "415.00", 32, "17 Nov 2026        $412.10 estimated        $415.00 billed  0.6% too low"),
+        ("1200.5", "1000", 33, "17 Nov 2026      $1,200.50 estimated      $1,000.00 billed  20% too high"),
+        ("1000", "1000.00", 32, "17 Nov 2026      $1,000.00 estimated      $1,000.00 billed  exact"),
+        ("2", "0", 33, "17 Nov 2026          $2.00 estimated          $0.00 billed  100% too high"),
+    ],
+)
+def test_an_estimate_is_shown_beside_its_bill(estimated: str, billed: str, colour: int, words: str) -> None:
+    drifts = (Drift(date(2026, 11, 17), Decimal(estimated), Decimal(billed)),)
+    seen = Overview(Organisation("o", "Example"), SIX, 3, (), (), (), (Health("cost_report", SIX),), drifts=drifts)
+    *_, title, plain = Page(Terminal(80), Around(SIX, True)).lines(seen)
+    assert (title, plain) == ("Estimates, and what was billed", f"  {words}")
+    *_, coloured = Page(Terminal(80, colour=True), Around(SIX, True)).lines(seen)
+    assert f"\x1b[{colour}m" in coloured
+    assert status_json.document(seen, Around(SIX, True))["drifts"] == [
+        {"day": "2026-11-17", "estimated": estimated, "billed": billed.removesuffix(".00")}
+    ]
 
 
 def test_the_plan_of_a_source_as_json() -> None:

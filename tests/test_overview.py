@@ -17,6 +17,7 @@ from budgetd.model import (
     CostDay,
     Delivery,
     DeliveryState,
+    Drift,
     Facts,
     Health,
     Incident,
@@ -274,6 +275,11 @@ def test_requests_are_those_of_the_utc_day_and_the_one_before() -> None:
         "costs": Polling(None, 0, 7),
         "old": Polling(),
     }
+
+
+def test_estimates_stay_beside_their_bills() -> None:
+    drifts = (Drift(date(2026, 11, 17), Decimal("9.5"), Decimal(10)),)
+    assert overview(memory(), (), (), {}, (), (), None, drifts).drifts == drifts
 
 
 def test_sources_are_shown_as_they_are() -> None:

@@ -90,6 +90,21 @@ def test_once_estimates_today_and_status_says_so(api: SimulatedServer, tmp_path:
     }
 
 
+def test_status_shows_the_estimate_of_a_closed_day_beside_its_bill(api: SimulatedServer, tmp_path: Path) -> None:
+    with Hook() as hook:
+        place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto"})
+        place.write({"audit": hook.url()}, RULES)
+        for minutes in (0, 1, 12 * 60 + 30):
+            assert place.run("once", "--at", moved(api, minutes)).code == 0
+        assert "Estimates" not in place.run("status").out, "the bill is not there yet"
+        assert place.run("once", "--at", moved(api, 18 * 60)).code == 0
+    (drift,) = json.loads(place.run("status", "--json").out)["drifts"]
+    assert drift == {"day": "2026-11-18", "estimated": drift["billed"], "billed": drift["billed"]}
+    shown = place.run("status").out.split("Estimates, and what was billed\n")[1]
+    spent = f"${Decimal(drift['billed']):,.2f}"
+    assert shown.split() == ["18", "Nov", "2026", spent, "estimated", spent, "billed", "exact"]
+
+
 def test_a_daemon_says_when_it_polls_next_and_what_it_has_asked(tmp_path: Path) -> None:
     with serve(small(), clock=FixedClock(clock.now()), key=KEY) as api, Hook() as hook:
         place = Place(tmp_path / "place", api.url, more={"BUDGETD_SOURCE": "auto", "BUDGETD_LOG": "logfmt"})

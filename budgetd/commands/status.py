@@ -18,6 +18,8 @@ whole limit), instants RFC 3339 in UTC; what is not known is null.
                        planned one), interval_seconds (between polls, as they are planned at present), widened (since
                        the service said "too many requests"), plan (in words), requests_today, requests_yesterday
                        (HTTP requests to the API by UTC day, pages, repetitions and names included)
+    drifts[]           day, estimated, billed: of the last days that were estimated before their bill came, the newest
+                       first; over what the usage report can have
 
 A scope is a list of dimension, id, name; it is empty for all that the rule matches. A period has start, end, name.
 """
@@ -49,6 +51,8 @@ from budgetd.stores.reading import open_read_only
 EXIT_DONE, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
 # How many of the latest deliveries tell how the channels are doing.
 DELIVERIES = 500
+# How many days' estimates are shown beside their bills.
+DRIFTS = 7
 
 
 class _Placeholders(Mapping[str, str]):
@@ -121,7 +125,8 @@ def look(state: StateReader, rulebook: Rulebook | None, now: datetime) -> Overvi
     channels = rulebook.channels if rulebook is not None else None
     today = now.astimezone(UTC).date()
     polling = polling_states(state.planned(), state.requests(today - DAY), today)
-    return overview(memory, state.deliveries(limit=DELIVERIES), rules, groups, channels, days, polling)
+    records, drifts = state.deliveries(limit=DELIVERIES), state.drifts(limit=DRIFTS)
+    return overview(memory, records, rules, groups, channels, days, polling, drifts)
 
 
 def daemon_of(database: Path) -> tuple[bool | None, int | None]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budgetd import money
-from budgetd.model import Health, Incident, Label
+from budgetd.model import Drift, Health, Incident, Label
 from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
 from budgetd.period import Period
 
@@ -24,6 +24,7 @@ def document(seen: Overview, around: Around) -> dict[str, Any]:
         "rules": [_rule(each, seen.days) for each in seen.rules],
         "channels": [_channel(each) for each in seen.channels],
         "sources": [_source(each, seen.polling.get(each.source, Polling())) for each in seen.sources],
+        "drifts": [_drift(each) for each in seen.drifts],
     }
 
 
@@ -125,4 +126,12 @@ def _source(health: Health, polling: Polling) -> dict[str, Any]:
         "plan": planned.words if planned is not None else None,
         "requests_today": polling.requests_today,
         "requests_yesterday": polling.requests_yesterday,
+    }
+
+
+def _drift(each: Drift) -> dict[str, str]:
+    return {
+        "day": each.day.isoformat(),
+        "estimated": money.canonical(each.estimated),
+        "billed": money.canonical(each.billed),
     }

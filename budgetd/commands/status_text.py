@@ -12,8 +12,9 @@ from budgetd.advice import advice
 from budgetd.blind import BLIND_RULE
 from budgetd.commands.terminal import Terminal, cells, fit
 from budgetd.escaping import for_text, name
+from budgetd.estimates import is_worth_telling
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Basis, Failure, Health, Label, Outcome, Planned, Reason, Severity, State
+from budgetd.model import Basis, Drift, Failure, Health, Label, Outcome, Planned, Reason, Severity, State
 from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
 from budgetd.wording import CLOCK, SAME_DAY_SOURCE, ago, instant
 
@@ -79,6 +80,10 @@ class Page:
                 yield from self._channel(channel, width)
         yield from self._section("Sources")
         yield from self._sources(seen.sources, seen.polling)
+        if seen.drifts:
+            yield from self._section("Estimates, and what was billed")
+            for drift in seen.drifts:
+                yield self._drift(drift)
 
     def _section(self, title: str) -> Iterator[str]:
         yield ""
@@ -248,6 +253,13 @@ class Page:
         yield from others
         yield from self.terminal.wrapped(f"{for_text(health.message).rstrip('.')}. {_mend(health)}", 4)
 
+    def _drift(self, drift: Drift) -> str:
+        """`17 Nov 2026        $412.10 estimated        $415.00 billed  0.6% too low`: the share is of the bill."""
+        gap = money.subtract(drift.estimated, drift.billed)
+        off = f"{percent(share_of(abs(gap), drift.billed))} too {'high' if gap > 0 else 'low'}" if gap else "exact"
+        amounts = f"{money.dollars(drift.estimated):>14} estimated {money.dollars(drift.billed):>14} billed"
+        return f"  {drift.day:%d %b %Y} {amounts}  {self.terminal.paint(off, _drift_colour(drift))}"
+
     def _polling(self, polling: Polling) -> str:
         """`Every minute, next poll 18 Nov 06:05 UTC. 362 requests today, 1,440 yesterday.`"""
         count = f"{polling.requests_today:,} request{'' if polling.requests_today == 1 else 's'} today"
@@ -343,6 +355,10 @@ def _colour(reading: Reading) -> str:
     if reading.incident is not None and reading.incident.state is not State.RESOLVED:
         return SEVERITY_COLOURS[reading.incident.severity]
     return "yellow" if reading.share >= 1 else "green"
+
+
+def _drift_colour(drift: Drift) -> str:
+    return "yellow" if is_worth_telling(drift) else "green"
 
 
 def _rule_words(each: RuleReadings) -> str:
