@@ -11,6 +11,7 @@ import pytest
 
 from budgetd.channels import registry
 from budgetd.channels.apprise import AppriseSender
+from budgetd.channels.elsewhere import ask
 from budgetd.channels.explain import explain_elsewhere
 from budgetd.channels.mail import MailSender
 from budgetd.channels.pagerduty import PagerDutySender
@@ -85,6 +86,12 @@ def test_native_and_foreign_urls_are_explained_in_one_place(url: str, words: str
     assert explanation is not None
     assert words in explanation
     assert explain_elsewhere([url, "webhook://127.0.0.1", "json://127.0.0.1"]) == {url: explanation}
+
+
+def test_sending_will_tell_where_apprise_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask("budgetd.channels.no_such_module", ["json://"]) is None
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    assert explain_elsewhere(["json://", "webhooks:///x"]).keys() == {"webhooks:///x"}
 
 
 def test_nobody_is_asked_where_everything_is_native(monkeypatch: pytest.MonkeyPatch) -> None:

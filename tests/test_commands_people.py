@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -27,11 +27,12 @@ from budgetd.commands.status import daemon_of
 from budgetd.commands.status_text import Page
 from budgetd.commands.terminal import Terminal, cells, fit, show, terminal
 from budgetd.message import Flavour, Message
-from budgetd.model import Attempt, Delivery, Drift, Health, Organisation, Outcome, Planned, Receipt
-from budgetd.overview import Around, Overview, Polling
+from budgetd.model import Attempt, Basis, Comparison, Delivery, Drift, Health, Organisation, Outcome, Planned, Receipt
+from budgetd.overview import Around, Overview, Polling, Reading, RuleReadings
+from budgetd.period import Period
 from budgetd.store import DeliveryRecord, StoreError
 from budgetd.stores.sqlite import open_store
-from tests.builders import at, incident, naming
+from tests.builders import at, finding, incident, naming, spike
 from tests.cost_pages import NOW, TODAY
 from tests.living import Bill, Hook, Place, Ran, here, living
 
@@ -273,6 +274,21 @@ def test_the_plan_of_a_source_is_said(running: bool | None, polling: Polling, wo
     *_, last, told = Page(Terminal(100), Around(SIX, running)).lines(seen)
     assert last == "  cost_report  ok  last read 18 Nov 06:00 UTC (0 minutes ago)"
     assert told.strip().startswith(words)
+
+
+def test_what_a_rule_is_about_stays_within_the_terminal() -> None:
+    today = Period(at("2026-11-18"), at("2026-11-19"))
+    against = Comparison("the same weekday a week before", Decimal(40), Decimal(2))
+    usual = finding("50", limit="100", rule="jumps", period=today, complete=False)
+    reading = Reading((), replace(usual, basis=Basis.ESTIMATED, comparison=against), Decimal("0.5"), None)
+    rule = spike("same_weekday", id="jumps", for_each=["workspace", "model"])
+    readings = RuleReadings(rule, today, (reading,), matched=True)
+    seen = Overview(Organisation("o", "Example"), SIX, 3, (readings,), (), (), ())
+    for columns in (80, 100, 120):
+        lines = list(Page(Terminal(columns), Around(SIX, True)).lines(seen))
+        assert max(map(cells, "\n".join(lines).splitlines())) <= columns
+        words = "spike per workspace and model, 18 Nov 2026, against the same weekday a week before, estimated"
+        assert f"jumps {words}, days missing" in " ".join(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(

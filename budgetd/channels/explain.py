@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterable
 
 from budgetd.channels import registry
-
-PATIENCE = 10.0  # seconds; it takes half a second, and a reload waits for it
+from budgetd.channels.elsewhere import ask
 
 
 def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:
@@ -22,18 +20,8 @@ def explain_elsewhere(urls: Iterable[str]) -> dict[str, str]:
 
 
 def _apprise_says(urls: list[str]) -> dict[str, str]:
-    """The URLs are secrets: they go through a pipe, never through the arguments."""
-    try:
-        done = subprocess.run(  # noqa: S603 (this program, without a shell)
-            [sys.executable, "-m", __name__],
-            input=json.dumps(urls),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        answers = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
+    answers = ask(__name__, urls)
+    if answers is None:
         return {}
     return {url: answer for url, answer in zip(urls, answers, strict=True) if answer is not None}
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, unquote_plus
 
+from budgetd.channels.elsewhere import ask
 from budgetd.channels.urls import Secrets, scheme
 
-PATIENCE = 10.0  # seconds; it takes half a second
 SCHEMES = ("mailto", "mailtos")
 STARTTLS, TLS, INSECURE = "starttls", "ssl", "insecure"
 
@@ -84,17 +83,8 @@ def account(url: str) -> Account:
     """
     if "apprise" in sys.modules:
         return parse(url)
-    try:
-        done = subprocess.run(  # noqa: S603 (this program, without a shell; the URL goes through a pipe)
-            [sys.executable, "-m", __name__],
-            input=json.dumps(url),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        answer = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
+    answer = ask(__name__, url)
+    if answer is None:
         return parse(url)  # no process to be had: the memory matters less than the mail
     if "unusable" in answer:
         raise UnusableUrlError(answer["unusable"])

@@ -179,7 +179,7 @@ class Page:
 
     def _rule(self, each: RuleReadings, columns: Columns) -> Iterator[str]:
         shown = self._shown(each)
-        yield self.terminal.line(f"  {each.rule.id}", self.terminal.paint(_rule_words(each), "dim"))
+        yield from self._heading(each)
         for reading in shown:
             yield self._reading(reading, columns)
         more = len(each.readings) - len(shown)
@@ -188,6 +188,15 @@ class Page:
             yield f"    and {more:,} more, {below} or less: budgetd status --all"
         if not each.readings:
             yield from self.terminal.wrapped(_why_nothing(each), 4)
+
+    def _heading(self, each: RuleReadings) -> Iterator[str]:
+        """The rule's id, and what it is about in the same line where there is room."""
+        words = self.terminal.wrapped(_rule_words(each), 4)
+        if len(words) == 1:
+            yield self.terminal.line(f"  {each.rule.id}", self.terminal.paint(words[0].strip(), "dim"))
+            return
+        yield f"  {each.rule.id}"
+        yield from (self.terminal.paint(line, "dim") for line in words)
 
     def _reading(self, reading: Reading, columns: Columns) -> str:
         who = fit(scope_words(reading.scope, EVERYTHING), columns.name)
