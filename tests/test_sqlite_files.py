@@ -11,11 +11,15 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
+from time import sleep
 
 import pytest
 
 from budgetd.model import Changes
 from budgetd.store import StoreError
+from budgetd.stores import reading
+from budgetd.stores.database import open_database
 from budgetd.stores.lock import Lock
 from budgetd.stores.migrations import APPLICATION_ID, MIGRATIONS
 from budgetd.stores.reading import open_read_only
@@ -134,6 +138,37 @@ def test_a_reader_without_the_right_to_write_can_read(filled: Path) -> None:
     with read_only_copy(filled.parent) as folder:
         done = run(NOBODY + "print(len(open_read_only(path).recall().outbox))", folder / "budgetd.db")
         assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_a_reader_waits_for_a_daemon_that_has_the_lock_and_not_yet_the_file(filled: Path) -> None:
+    assert not filled.with_name("budgetd.db-wal").exists()
+    lock = Lock(filled)
+
+    def start() -> None:
+        sleep(0.2)
+        database = open_database(filled)
+        database.rows("SELECT * FROM organisation")
+        done.wait()
+        database.close()
+
+    done, daemon = Event(), Thread(target=start)
+    daemon.start()
+    try:
+        assert outbox(filled) == ["kept"]
+    finally:
+        done.set()
+        daemon.join()
+        lock.release()
+
+
+def test_a_reader_does_not_wait_for_ever(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_LOOKS", 3)
+    lock = Lock(filled)
+    try:
+        with pytest.raises(StoreError, match="cannot be opened"):
+            open_read_only(filled)
+    finally:
+        lock.release()
 
 
 def test_reading_what_is_not_there_says_so_and_makes_nothing(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -31,6 +32,8 @@ from budgetd.stores.records import instant, instant_text
 HOME = 1
 # How long a resolved incident is still needed for evaluation: a closed month is corrected until the 8th.
 RECALLED = timedelta(days=70)
+# A daemon that starts is given two seconds to open its file; between the looks, so many seconds.
+_LOOKS, _BETWEEN_LOOKS = 100, 0.02
 
 _TOLD = """
     SELECT DISTINCT notice.incident, delivery.channel
@@ -249,6 +252,14 @@ def open_read_only(path: Path) -> SqliteReader:
 
 def open_for_reading(path: Path) -> Database:
     """The file, beside the running daemon or without it, in a version that can be read. Raises StoreError."""
+    for _ in range(_LOOKS):
+        try:
+            return _of_this_version(_open_reading(path))
+        except StoreError as error:
+            # A daemon that is only starting has taken the lock, and has not opened or upgraded the file yet.
+            if not error.transient or not path.exists() or not is_held(path):
+                raise
+        time.sleep(_BETWEEN_LOOKS)
     return _of_this_version(_open_reading(path))
 
 
@@ -275,7 +286,8 @@ def _of_this_version(database: Database) -> Database:
         if found < len(MIGRATIONS):
             raise StoreError(
                 f"{path} has schema version {found}, this budgetd needs {len(MIGRATIONS)}; "
-                "start the daemon, it upgrades the file"
+                "start the daemon, it upgrades the file",
+                transient=True,
             )
     except StoreError:
         database.close()
