@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "all mistakes of the rules file and the settings",
     "status": "spend against every limit, firing incidents, channels",
     "alerts": "incidents, notices, deliveries, attempts",
+    "digest": "a look back at spend, as it would be sent now",
     "notify": "a test message through each channel",
     "schema": "the JSON Schema of the rules file, or of what webhooks get",
     "simulate": "a simulated Admin API on loopback, for trying rules",

@@ -20,6 +20,7 @@ from budgetd import blind, clock
 from budgetd.caretaker import Caretaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
+from budgetd.digests import Digests
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour
 from budgetd.model import Changes, Delivery, Failure, Label, Planned, Reason, Severity, SourceError, identity
@@ -216,9 +217,11 @@ class Daemon:
     _unsaved: list[Item] = field(default_factory=list)
     _kept_up: date | None = None
     caretaker: Caretaker = field(init=False)
+    digests: Digests = field(init=False)
 
     def __post_init__(self) -> None:
         self.caretaker = Caretaker(self.store, self.evaluator)
+        self.digests = Digests(self.store, self.evaluator)
 
     def ask_reload(self) -> None:
         """Read the rules again soon; a hundred requests at once are one. For a signal handler."""
@@ -245,6 +248,7 @@ class Daemon:
                 return EXIT_FAILED
             self._guarded(partial(self.caretaker.look_after, now, steady))
             self._begin_polls(now, steady)
+            self._guarded(partial(self.digests.send_due, now))
             self._guarded(partial(self.outbox.fall_back, now))
             self._guarded(partial(self.outbox.send_due, now))
             self._report()

@@ -148,6 +148,11 @@ class Judge:
         """How far the bill reaches, whichever source it comes from; None before anything was judged."""
         return self._ledger.billed_through
 
+    def known(self, memory: Memory) -> Indexes:
+        """Spend as the rules see it at present, by what was read already."""
+        naming = self._naming(memory, Observation(source=""))
+        return self._ledger.open(self.rulebook.rules, naming, memory)
+
     def _deliveries(
         self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
     ) -> tuple[Delivery, ...]:
@@ -161,8 +166,8 @@ class Judge:
         return routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
-        """The rules that were evaluated before and are not in the rulebook any more."""
-        rules = self._rules_by_id()
+        """The rules that were evaluated before and are not in the rulebook any more; digests are kept among them."""
+        rules = {*self._rules_by_id(), *(each.rule for each in self.rulebook.digests)}
         return tuple(rule for rule in memory.rules if rule not in rules)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:

@@ -9,10 +9,12 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from budgetd import escaping, money, wording
+from budgetd import digest_words, escaping, money, wording
+from budgetd.digest_words import Section
 from budgetd.escaping import name, shorten
 from budgetd.model import Delivery, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT, payload
+from budgetd.summary import Digest
 
 BODY_LIMIT = 3000
 MINIMAL_LIMIT = 140
@@ -139,6 +141,8 @@ def late_note(notice: Notice, now: datetime) -> str:
 
 def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
     facts = notice.facts
+    if facts.digest is not None:
+        return _digest(delivery, notice, facts.digest, now)
     opening = _some(late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
     if delivery.face is Face.PLAIN:
         return [_Block((*opening, *_key_lines(facts)))]
@@ -155,6 +159,31 @@ def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
         _Block(footer),
     ]
     return [block for block in blocks if block.lines]
+
+
+def _digest(delivery: Delivery, notice: Notice, digest: Digest, now: datetime) -> list[_Block]:
+    """A look back: the figures in tables, or in the plain face only those of the whole."""
+    opening = _some(late_note(notice, now), digest_words.opening(digest))
+    data = digest_data(notice, digest)
+    sections = digest_words.sections(digest)
+    if delivery.face is Face.PLAIN:
+        return [_Block(opening), _Block(_table(sections[0]), aligned=True), _Block(_some(data, COST_REPORT))]
+    tables = [_Block(_table(section), aligned=any(len(row) > 1 for row in section.rows)) for section in sections]
+    footer = f"Digest {name(digest.id)}, alert {delivery.id}."
+    return [_Block(opening), *tables, _Block(_some(data, f"Cost report: {COST_REPORT}")), _Block((footer,))]
+
+
+def _table(section: Section) -> tuple[str, ...]:
+    rows = [row for row in section.rows if len(row) > 1]
+    indent = "  " if section.heading and rows else "- " if section.heading else ""
+    lines = [*(_columns(rows, section.right) if rows else ()), *(row[0] for row in section.rows if len(row) == 1)]
+    return (*_some(section.heading), *(f"{indent}{line}" for line in lines))
+
+
+def digest_data(notice: Notice, digest: Digest) -> str:
+    """Through when a digest's figures are, and what they rest on."""
+    through = notice.facts.data_through
+    return digest_words.data_line(digest, wording.instant(through) if through else "")
 
 
 def can_be_silenced(notice: Notice) -> bool:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from budgetd.period import Period
+from budgetd.summary import Digest
 
 # The sources that tell what the vendor charges; the others only estimate it.
 BILLS = frozenset({"cost_report", "analytics"})
@@ -260,6 +261,7 @@ class Reason(StrEnum):
     DRIFT = "drift"
     UNPRICED = "unpriced"
     CONTRACT_DRIFT = "contract_drift"
+    DIGEST = "digest"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"
@@ -347,6 +349,7 @@ class Facts:
     pace: Pace | None = None
     contributors: tuple[Contributor, ...] = ()
     text: str = ""
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)

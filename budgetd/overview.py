@@ -148,7 +148,7 @@ def overview(
         organisation=names.names.organisation,
         through=memory.through,
         days=len(read),
-        rules=tuple(_rule_readings(rule, indexes, memory, read) for rule in rules),
+        rules=tuple(rule_readings(rule, indexes, memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
@@ -200,7 +200,8 @@ def share_of(amount: Decimal, limit: Decimal) -> Decimal:
 # --- spend against limits ------------------------------------------------------------------------
 
 
-def _rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+def rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+    """What the rule says now of every scope. `days`: those in which to look for lines that are the rule's."""
     spend = indexes.of(rule)
     period, findings = _current_findings(rule, spend, memory)
     labels, organisation = spend.naming.labels, spend.naming.names.organisation.id

@@ -8,6 +8,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from budgetd import money
+from budgetd.digest_data import digest_data
 from budgetd.escaping import name
 from budgetd.model import Contributor, Facts, Kind, Label, Notice
 from budgetd.wording import ABOUT_BUDGETD, is_rate, title
@@ -77,6 +78,7 @@ def _alert(notice: Notice) -> dict[str, Any]:
         "pace": _pace(facts),
         "contributors": [_contributor(part, facts.amount) for part in facts.contributors[:20]],
         "data_through": _time(facts.data_through) if facts.data_through else None,
+        "digest": digest_data(facts.digest) if facts.digest is not None else None,
         "links": {"report": COST_REPORT},
     }
 

@@ -26,7 +26,7 @@ from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
 from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
 from budgetd.rulefile.references import Explain, expand, is_pager, scheme_of, why_unusable
-from budgetd.rulefile.shape import FALL_BACK_AFTER, RouteMatch, RulesFile
+from budgetd.rulefile.shape import FALL_BACK_AFTER, DigestPart, RouteMatch, RulesFile
 from budgetd.rulefile.yaml_text import PARSERS, Document, Parser, Place, read
 from budgetd.rules import Rule
 from budgetd.scope import Group
@@ -36,7 +36,7 @@ MOST_BYTES = 4 * 1024 * 1024
 # Whoever has more mistakes than this has another kind of file.
 MOST_FAULTS = 2_000
 
-__all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
+__all__ = ["Channel", "DigestPart", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class Rulebook:
     rules: tuple[Rule, ...]
     digest: str
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
+    digests: tuple[DigestPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def _parse(
     book = Book(document)
     file, faults = _shaped(document)
     channels, channel_faults = _channels(book, file, environment, explain)
-    found = itertools.chain(faults, channel_faults, checks.mistakes(book))
+    found = itertools.chain(faults, channel_faults, checks.mistakes(book), _digests_for_pagers(book, channels))
     placed += _placed(itertools.islice(found, MOST_FAULTS), document)
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
@@ -190,7 +191,7 @@ def _rulebook(file: RulesFile, channels: Mapping[str, Channel], digest: str, war
         name: Group(name, part.workspaces or (), tuple(sorted(part.tags.items()))) for name, part in file.groups.items()
     }
     routes = tuple(Route(_patterns(part.match), part.notify) for part in file.routes)
-    return Rulebook(channels, groups, routes, file.defaults.severity, file.rules, digest, warnings)
+    return Rulebook(channels, groups, routes, file.defaults.severity, file.rules, digest, warnings, file.digests)
 
 
 def _patterns(match: RouteMatch) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -254,6 +255,14 @@ def _remarks(channels: Mapping[str, Channel]) -> Iterator[Fault]:
         remark = registry.remark(channel.url, channel.secrets)
         if remark is not None:
             yield Fault(("channels", channel.name), remark, of_key=True, warning=True)
+
+
+def _digests_for_pagers(book: Book, channels: Mapping[str, Channel]) -> Iterator[Fault]:
+    for way, part in book.digests:
+        for written in checks.words(way, part, "notify"):
+            if written.word in channels and channels[written.word].page:
+                message = f'"{written.word}" wakes somebody, and a digest never does; name another channel'
+                yield Fault(written.way, message)
 
 
 def _written_url(name: str, part: Any) -> tuple[Way, str | None]:

@@ -12,6 +12,7 @@ from budgetd import money
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
 from budgetd.period import day_before
+from budgetd.summary import Digest
 
 TITLE_LIMIT = 200
 NAME_LIMIT = 60
@@ -75,6 +76,7 @@ _BUDGETD_TITLES = {
     Reason.UNPRICED: "Some tokens have no known price",
     Reason.CONTRACT_DRIFT: "The API's answers are not quite what budgetd knows",
     Reason.TEST: "Test message from budgetd",
+    Reason.DIGEST: "A look back at spend",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 
@@ -87,6 +89,8 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     elif notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
         text = f"budgetd cannot see {'same-day ' if _is_of(facts, SAME_DAY_SOURCE) else ''}spend{since}"
+    elif facts.digest is not None:
+        text = _digest_title(facts.digest)
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
@@ -97,6 +101,20 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
 def _is_of(facts: Facts, source: str) -> bool:
     """Whether it is that source that is blind. One that only estimates: the bill is read, or is blind on its own."""
     return any(label.id == source for label in facts.scope)
+
+
+def _digest_title(digest: Digest) -> str:
+    """`16-22 Nov 2026: $12,345.67 spent, 12.3% more than the week before`."""
+    spent, before = digest.spent, digest.before
+    text = f"{spent.period.name}: {'at least ' if spent.missing else ''}{_dollars(spent.amount)} spent"
+    if spent.missing or before.missing or before.amount <= 0:
+        return text
+    more = money.subtract(spent.amount, before.amount)
+    length = digest.every if digest.every in ("day", "month") else "week"
+    share = money.share(abs(more), before.amount)
+    if share == "0%":
+        return f"{text}, as much as the {length} before"
+    return f"{text}, {share} {'more' if more > 0 else 'less'} than the {length} before"
 
 
 def _clock_title(notice: Notice) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from budgetd import escaping, money, wording
 from budgetd.escaping import name
+from budgetd.faces import digest_slack
 from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message
 from budgetd.model import Comparison, Contributor, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
@@ -118,6 +119,9 @@ def _unlinked(text: str) -> str:
 def _single(message: Message) -> list[Json]:
     notice = message.notices[0]
     late = _late(notice, message)
+    digest = notice.facts.digest
+    if digest is not None:
+        return digest_slack.blocks(digest, notice, message.title, message.because, message.id)
     prefix = f"Late ({wording.ago(notice.created_at, late)}): " if late else ""
     blocks = [
         _header(f"{mark(notice.severity, notice.kind)} {prefix}{wording.headline(notice, _HEADER_NAME)}"),

@@ -43,6 +43,7 @@ class Book:
         self.groups = mapping(top.get("groups"))
         self.routes = [(("routes", n), mapping(part)) for n, part in enumerate(sequence(top.get("routes")))]
         self.rules = [(("rules", n), mapping(part)) for n, part in enumerate(sequence(top.get("rules")))]
+        self.digests = [(("digests", n), mapping(part)) for n, part in enumerate(sequence(top.get("digests")))]
         self.ids = frozenset(rule["id"] for _, rule in self.rules if isinstance(rule.get("id"), str))
 
     def line(self, way: Way) -> int:
@@ -74,7 +75,8 @@ def words(way: Way, part: Mapping[str, Any], *keys: str) -> list[Written]:
 
 def mistakes(book: Book) -> Iterator[Fault]:
     """Everything that keeps the file from being used."""
-    yield from _ids_twice(book)
+    yield from _ids_twice(book, "rule", book.rules)
+    yield from _ids_twice(book, "digest", book.digests)
     yield from _unknown_channels(book)
     yield from _unknown_groups(book)
     yield from _unknown_rules(book)
@@ -84,20 +86,20 @@ def mistakes(book: Book) -> Iterator[Fault]:
             yield Fault((*way, "excluded"), 'unknown key "excluded"; did you mean "except"?', of_key=True)
 
 
-def _ids_twice(book: Book) -> Iterator[Fault]:
+def _ids_twice(book: Book, kind: str, parts: Iterable[tuple[Way, Mapping[str, Any]]]) -> Iterator[Fault]:
     first: dict[str, Way] = {}
-    for way, rule in book.rules:
-        name = rule.get("id")
+    for way, part in parts:
+        name = part.get("id")
         if not isinstance(name, str):
             continue
         if name in first:
-            message = f'a second rule with the id "{name[:64]}"; the first is on line {book.line((*first[name], "id"))}'
-            yield Fault((*way, "id"), message)
+            line = book.line((*first[name], "id"))
+            yield Fault((*way, "id"), f'a second {kind} with the id "{name[:64]}"; the first is on line {line}')
         first.setdefault(name, way)
 
 
 def _unknown_channels(book: Book) -> Iterator[Fault]:
-    for way, part in (*book.rules, *book.routes):
+    for way, part in (*book.rules, *book.routes, *book.digests):
         for written in words(way, part, "notify"):
             if written.word not in book.channels:
                 yield _missing("channel", written, book.channels)

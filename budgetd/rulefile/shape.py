@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
 from budgetd.fields import SeverityWord, Words, mistake, stretch
 from budgetd.model import Severity
+from budgetd.rulefile.timing import Every, TimeOfDay, Zone
 from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
+from budgetd.schedule import ALWAYS_KNOWN, Schedule
+from budgetd.summary import DIGEST_RULE
 
 # Written in DESIGN and not built yet. They are refused, never silently without effect.
 LATER_RULE_TYPES = ("forecast", "first_seen")
@@ -136,6 +139,28 @@ class RoutePart(_Part):
     notify: Words = Field(description="names of channels")
 
 
+class DigestPart(_Part):
+    """A look back at spend, sent by the clock."""
+
+    id: Name = Field(description="stable: it is part of what makes a digest one that was sent")
+    every: Every = Field(
+        description="a weekday: the last seven days; day: the last one; month: the last month, on the 1st"
+    )
+    at: TimeOfDay = Field(default=time(8), description="on a 24-hour clock; default: 08:00")
+    zone: Zone = Field(default=ALWAYS_KNOWN, description="an IANA time zone such as Europe/Berlin; default: UTC")
+    notify: Words = Field(description="names of channels; pagers get none")
+
+    @property
+    def rule(self) -> str:
+        """What it is kept under among the rules, none of which can be called so."""
+        return f"{DIGEST_RULE}/{self.id}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """When it is due."""
+        return Schedule(self.every, self.at, self.zone)
+
+
 class DefaultsPart(_Part):
     severity: SeverityWord = Severity.WARNING
 
@@ -159,3 +184,4 @@ class RulesFile(_Part):
     routes: tuple[RoutePart, ...] = Field(default=(), description="every route that matches receives the notice")
     defaults: DefaultsPart = DefaultsPart()
     rules: tuple[AnyRule, ...] = Field(min_length=1)
+    digests: tuple[DigestPart, ...] = Field(default=(), description="looks back at spend, sent by the clock")
