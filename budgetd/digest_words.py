@@ -66,6 +66,13 @@ def missing(digest: Digest) -> str:
     return " ".join(said)
 
 
+def preheader(digest: Digest) -> str:
+    """What a list of mails shows beside the title: what is missing, or who moved most."""
+    moves = [move for movers in digest.movers[:1] for move in (*movers.up[:1], *movers.down[:1])]
+    moved = ", ".join(f"{name(move.name, NAME_LIMIT)} {change(move.amount, move.before)}" for move in moves)
+    return missing(digest) or (f"Moved most: {moved}." if moved else opening(digest))
+
+
 def change(amount: Decimal, before: Decimal) -> str:
     """`+$1,352.55 (+12.3%)`: the difference, and its share of what was before; `new` where there was nothing."""
     difference = money.subtract(amount, before)

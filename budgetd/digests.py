@@ -22,8 +22,6 @@ from budgetd.summary import DIGEST_RULE, Digest
 PATIENCE = timedelta(hours=6)
 # After a start the sources are given so long to tell what happened meanwhile.
 AFTER_A_START = timedelta(minutes=10)
-# Nothing is looked up more often for a digest that waits.
-LOOK_EVERY = timedelta(minutes=1)
 # The latest deliveries, of which those of the period are looked at.
 DELIVERIES = 2_000
 
@@ -37,19 +35,22 @@ class Digests:
     settle: timedelta = AFTER_A_START
     _done: set[tuple[str, Schedule, datetime]] = field(default_factory=set)
     _seen: dict[tuple[str, Schedule, datetime], datetime] = field(default_factory=dict)
-    _looked: datetime | None = None
+    _rules: str = ""
 
     def send_due(self, now: datetime) -> tuple[Delivery, ...]:
         """Put every digest that is due into the outbox, once for each time. Raises StoreError.
 
         Only the newest time counts, however long nobody looked; none from before the digest was first in the rules.
         """
-        entries = self.evaluator.rulebook.digests
-        due = [(entry, entry.schedule.last(now)) for entry in entries]
+        rulebook = self.evaluator.rulebook
+        if rulebook.digest != self._rules:
+            # What an edit took away is forgotten by the state, too.
+            self._done.clear()
+            self._rules = rulebook.digest
+        due = [(entry, entry.schedule.last(now)) for entry in rulebook.digests]
         waiting = [(entry, at) for entry, at in due if (entry.id, entry.schedule, at) not in self._done]
-        if not waiting or (self._looked is not None and timedelta(0) <= now - self._looked < LOOK_EVERY):
+        if not waiting:
             return ()
-        self._looked = now
         memory = self.store.recall()
         return tuple(made for entry, at in waiting for made in self._consider(entry, at, memory, now))
 

@@ -93,7 +93,7 @@ def _preheader(message: Message) -> str:
     if len(message.notices) > 1:
         return _data_through(message.notices)
     if first.facts.digest is not None:
-        return digest_words.opening(first.facts.digest)
+        return digest_words.preheader(first.facts.digest)
     opening = wording.lead(first) or wording.why(first)
     if first.facts.amount is None or not first.facts.contributors:
         return opening
