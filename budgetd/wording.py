@@ -56,6 +56,7 @@ _WHY = {
     Reason.DRIFT: "Until then that day's figures were estimates from tokens and learned prices.",
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.CONTRACT_DRIFT: "It counts in every total, but rules may not find it by name. A newer budgetd may know it.",
+    Reason.DIGEST: "It looks back at spend, as the rules file asks; nothing has to be done.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."

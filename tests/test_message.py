@@ -106,6 +106,7 @@ SAID = [
     Reason.UNPRICED,
     Reason.CONTRACT_DRIFT,
     Reason.TEST,
+    Reason.DIGEST,
 ]
 NOT_SAID = [
     Reason.ALREADY_ANNOUNCED,
@@ -188,6 +189,7 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.UNPRICED, Kind.INFORM, "Some tokens have no known price"),
         (Reason.CONTRACT_DRIFT, Kind.INFORM, "The API's answers are not quite what budgetd knows"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
+        (Reason.DIGEST, Kind.INFORM, "A look back at spend"),
     ],
 )
 def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind, title: str) -> None:
