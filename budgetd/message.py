@@ -40,7 +40,8 @@ class Message:
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
     why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
-    empty when there is none to go on under.
+    empty when there is none to go on under. `own`: those of title and body that are the operator's own words; markup in
+    such a body is meant.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Message:
     notices: tuple[Notice, ...] = ()
     because: str = ""
     thread: str = ""
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
     """The delivery's notices as one message in its face. `now` only says how late it is. Pure."""
     notices = sorted(delivery.notices, key=_worst_first)
     several = len(notices) > 1
-    title = _batch_title(notices) if several else _late_prefix(notices[0], now) + wording.title(notices[0])
+    title = _batch_title(notices) if several else late_prefix(notices[0], now) + wording.title(notices[0])
     title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
     because = wording.instead(delivery.because)
     message = Message(
@@ -127,7 +129,8 @@ def _kind(notices: Sequence[Notice]) -> Kind:
 # --- one notice --------------------------------------------------------------------------------
 
 
-def _late_prefix(notice: Notice, now: datetime) -> str:
+def late_prefix(notice: Notice, now: datetime) -> str:
+    """How late the notice goes out, before its title; empty when it is in time."""
     return f"Late ({wording.ago(notice.created_at, now)}): " if wording.is_late(notice, now) else ""
 
 
@@ -361,6 +364,11 @@ _ESCAPE: dict[Flavour, Callable[[str], str]] = {
     Flavour.SLACK: escaping.for_slack,
     Flavour.HTML: escaping.for_html,
 }
+
+
+def escaped(text: str, flavour: Flavour) -> str:
+    """A sentence of ours as it may stand in a body of that flavour."""
+    return _ESCAPE[flavour](escaping.without_mentions(text))
 
 
 def _wrap(lines: Sequence[str], aligned: bool, flavour: Flavour) -> str:

@@ -262,6 +262,7 @@ class Reason(StrEnum):
     UNPRICED = "unpriced"
     CONTRACT_DRIFT = "contract_drift"
     DIGEST = "digest"
+    TEMPLATE_FAILED = "template_failed"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from budgetd import own_words
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
 from budgetd.evaluation import Evaluator
-from budgetd.message import Flavour, render_safely
+from budgetd.message import Flavour, Message, render_safely
 from budgetd.model import Changes, Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity, identity
 from budgetd.store import Store
+
+log = logging.getLogger("budgetd")
 
 REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
 
@@ -98,11 +102,23 @@ class Outbox:
     def _send(self, delivery: Delivery, now: datetime) -> None:
         incident = _only_incident(delivery)
         thread = self._store.thread(delivery.channel, incident) if incident else ""
+        message = replace(self._rendered(delivery, now), thread=thread)
         self._store.begin_attempt(delivery.id, now)
         self._in_flight[delivery.id] = delivery
-        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
-        message = replace(message, thread=thread)
         self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+    def _rendered(self, delivery: Delivery, now: datetime) -> Message:
+        """The message, in the operator's own words where there are any; those that fail are told once."""
+        plain = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        texts = self._evaluator.rulebook.channels[delivery.channel].texts
+        message, blots = own_words.put(plain, texts)
+        for blot in blots:
+            log.warning("the %s of channel %s could not be made: %s", blot.text, delivery.channel, blot.message)
+            known = identity("template", delivery.channel, blot.text, texts[blot.text])
+            about = Label("template", known, f"the {blot.text} of {delivery.channel}")
+            text = f"The {blot.text} that the rules file has for channel {delivery.channel}: {blot.message}"
+            self._evaluator.tell(about, Reason.TEMPLATE_FAILED, Severity.WARNING, text, now)
+        return message
 
     def _give_up(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
         self._keep(delivery, receipt, Settlement(DeliveryState.GIVEN_UP, escalate=True), now)

@@ -21,7 +21,7 @@ from budgetd.channels.signature import why_no_secret
 from budgetd.environment import UnavailableError, read_regular
 from budgetd.model import Severity
 from budgetd.nearest import nearest
-from budgetd.rulefile import checks, oddities
+from budgetd.rulefile import checks, oddities, own_texts
 from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
 from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
@@ -43,7 +43,8 @@ __all__ = ["Channel", "DigestPart", "Mistake", "Route", "Rulebook", "RulebookErr
 class Channel:
     """A name for an Apprise URL. `page`: it wakes somebody. `secrets` sign what it sends.
 
-    The channels of `fallback` get what it has not taken `after` that time.
+    The channels of `fallback` get what it has not taken `after` that time. `texts`: the operator's own `title` and
+    `body` for it, as templates.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Channel:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     fallback: tuple[str, ...] = ()
     after: timedelta = FALL_BACK_AFTER
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def _parse(
     channels, channel_faults = _channels(book, file, environment, explain)
     found = itertools.chain(faults, channel_faults, checks.mistakes(book), _digests_for_pagers(book, channels))
     placed += _placed(itertools.islice(found, MOST_FAULTS), document)
+    placed += own_texts.mistakes(book, channels, text)
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
         raise RulebookError(_in_order(placed, source))
@@ -227,7 +230,9 @@ def _channels(
         channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url), secrets)
         if file is not None:
             shaped = file.channels[name]
-            channels[name] = replace(channels[name], fallback=shaped.fallback or (), after=shaped.after)
+            channels[name] = replace(
+                channels[name], fallback=shaped.fallback or (), after=shaped.after, texts=shaped.texts
+            )
     return channels, faults
 
 

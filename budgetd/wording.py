@@ -56,6 +56,7 @@ _WHY = {
     Reason.DRIFT: "Until then that day's figures were estimates from tokens and learned prices.",
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.CONTRACT_DRIFT: "It counts in every total, but rules may not find it by name. A newer budgetd may know it.",
+    Reason.TEMPLATE_FAILED: "The alert went out in budgetd's own words. budgetd check tries templates on samples.",
     Reason.DIGEST: "It looks back at spend, as the rules file asks; nothing has to be done.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
@@ -78,6 +79,7 @@ _BUDGETD_TITLES = {
     Reason.CONTRACT_DRIFT: "The API's answers are not quite what budgetd knows",
     Reason.TEST: "Test message from budgetd",
     Reason.DIGEST: "A look back at spend",
+    Reason.TEMPLATE_FAILED: "A template of the rules file does not work",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 

@@ -107,6 +107,7 @@ SAID = [
     Reason.CONTRACT_DRIFT,
     Reason.TEST,
     Reason.DIGEST,
+    Reason.TEMPLATE_FAILED,
 ]
 NOT_SAID = [
     Reason.ALREADY_ANNOUNCED,
@@ -190,6 +191,7 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.CONTRACT_DRIFT, Kind.INFORM, "The API's answers are not quite what budgetd knows"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
         (Reason.DIGEST, Kind.INFORM, "A look back at spend"),
+        (Reason.TEMPLATE_FAILED, Kind.INFORM, "A template of the rules file does not work"),
     ],
 )
 def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind, title: str) -> None:

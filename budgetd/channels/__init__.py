@@ -32,7 +32,8 @@ class Kind:
 
     `sender` takes the URL and the signing secrets. `explain` says why a URL cannot be used, `remark` what is odd about
     one that can; neither may repeat a secret. `public` are the parts of a URL that may be shown although they look
-    like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml).
+    like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml). `texts`: which
+    texts an operator may write for it.
     """
 
     schemes: tuple[str, ...]
@@ -43,3 +44,4 @@ class Kind:
     flavour: Flavour = Flavour.TEXT
     pager: bool = False
     signs: bool = False
+    texts: tuple[str, ...] = ("title", "body")

@@ -65,3 +65,9 @@ def signs(url: str) -> bool:
     """Whether such a channel takes signing secrets."""
     kind = native(url)
     return kind is not None and kind.signs
+
+
+def texts(url: str) -> tuple[str, ...]:
+    """Which of title and body an operator may write for such a channel."""
+    kind = native(url)
+    return kind.texts if kind is not None else ("title", "body")

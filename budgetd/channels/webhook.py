@@ -113,4 +113,4 @@ def _public(url: str) -> Collection[str]:
     return (parts.netloc.rpartition("@")[2], parts.hostname or "", *words, *alone)
 
 
-KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True)
+KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True, texts=())

@@ -90,6 +90,15 @@ def _after(value: Any) -> timedelta:
     return length
 
 
+def _template(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise mistake("expected a text with {{ fields }} of the message in it")
+    return value
+
+
+Template = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
+
+
 class ChannelPart(_Part):
     url: Annotated[str, BeforeValidator(_url_text)] = Field(
         repr=False, description="an Apprise URL; ${NAME} takes an environment variable or a credential of that name"
@@ -111,6 +120,17 @@ class ChannelPart(_Part):
         BeforeValidator(_after),
         WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}[smh]$", "description": "that while: 2m"}),
     ] = FALL_BACK_AFTER
+
+    title: Template | None = Field(
+        default=None,
+        description="a title of your own for alerts on spend: {{ scope.name }}: {{ money.spent | dollars }}",
+    )
+    body: Template | None = Field(default=None, description="text of your own for alerts on spend, in place of ours")
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The templates, by what they are of."""
+        return {name: text for name, text in (("title", self.title), ("body", self.body)) if text is not None}
 
     def model_post_init(self, context: Any, /) -> None:
         if "after" in self.model_fields_set and self.fallback is None:
