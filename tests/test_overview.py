@@ -40,7 +40,6 @@ from budgetd.overview import (
     overview,
     polling_states,
     share_of,
-    story,
 )
 from budgetd.period import DAY, midnight
 from budgetd.rules import Rule
@@ -212,25 +211,6 @@ def test_a_channel_that_was_removed_is_listed_while_messages_wait() -> None:
 def test_without_a_rules_file_the_channels_are_those_of_the_deliveries() -> None:
     found = channel_states([], [record("team", Outcome.DELIVERED)], None)
     assert [(each.name, each.configured) for each in found] == [("team", None)]
-
-
-# --- stories ---------------------------------------------------------------------------------------
-
-
-def test_a_story_is_told_in_the_order_of_time_and_loses_no_attempt() -> None:
-    first = record("team", Outcome.RETRY, Outcome.DELIVERED)
-    second = record("team", Outcome.DELIVERED, number=2)
-    other = record("pager", Outcome.DELIVERED)
-    events = story([notice(1), notice(2)], {"evt_1": [first, other], "evt_2": [second]})
-    assert [event.at for event in events] == sorted(event.at for event in events)
-    assert sum(event.attempt is not None for event in events) == 4
-    kinds = "".join("nda"[(each.delivery is not None) + (each.attempt is not None)] for each in events)
-    assert kinds == "nddaaanda"
-
-
-def test_an_attempt_under_way_is_told_by_its_begin() -> None:
-    (_, _, event) = story([notice()], {"evt_1": [record("team", None)]})
-    assert event.at == NOW + timedelta(hours=1)
 
 
 # --- advice ----------------------------------------------------------------------------------------
