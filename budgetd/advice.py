@@ -11,8 +11,8 @@ from budgetd.model import Outcome
 _BY_DETAIL = {
     # Slack's own words
     r"\b(invalid_auth|invalid_token|not_authed|token_(expired|revoked)|account_inactive)\b": (
-        "Slack does not know this token any more: make a new one among the app's settings, and put it where the old one "
-        "is."
+        "Slack does not know this token any more: make a new one among the app's settings, and put it where the old "
+        "one is."
     ),
     r"\bchannel_not_found\b": (
         "Slack has no such channel, or it is private and the app is not in it: check its name in the channel's URL, "

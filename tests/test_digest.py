@@ -268,4 +268,6 @@ def test_webhooks_get_it_all_by_the_published_schema_and_it_survives_the_store()
 
 
 def test_a_late_digest_says_so() -> None:
-    assert "Late: decided 2 hours ago" in render(delivery(digest()), DUE + timedelta(hours=2)).body
+    message = render(delivery(digest()), DUE + timedelta(hours=2), Flavour.SLACK)
+    assert "Late: decided 2 hours ago" in message.body
+    assert "Late: decided 2 hours ago" in json.dumps(post(message)["blocks"])

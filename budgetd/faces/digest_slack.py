@@ -20,7 +20,7 @@ _LIMIT = 2900
 
 
 def blocks(digest: Digest, notice: Notice, headline: str, because: str, message: str) -> list[Json]:
-    """The digest in Block Kit. `message` is the message's id, `because` why this channel gets it."""
+    """The digest in Block Kit. `message` is the message's id, `because` why this channel gets it, and if it is late."""
     made = [
         {"type": "header", "text": {"type": "plain_text", "text": escaping.for_text(f"📊 {headline}")[:150]}},
         _plain(because),

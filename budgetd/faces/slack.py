@@ -17,7 +17,7 @@ from typing import Any
 from budgetd import escaping, money, wording
 from budgetd.escaping import name
 from budgetd.faces import digest_slack
-from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message
+from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message, late_note
 from budgetd.model import Comparison, Contributor, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
 
@@ -123,7 +123,8 @@ def _single(message: Message) -> list[Json]:
     late = _late(notice, message)
     digest = notice.facts.digest
     if digest is not None:
-        return digest_slack.blocks(digest, notice, message.title, message.because, message.id)
+        told = " ".join(part for part in (message.because, late_note(notice, late) if late else "") if part)
+        return digest_slack.blocks(digest, notice, message.title, told, message.id)
     blocks = [
         _header(f"{mark(notice.severity, notice.kind)} {_headline(message, notice, late)}"),
         _plain_section(message.because),
