@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import queue
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 
@@ -26,7 +27,9 @@ from budgetd.model import Changes, Delivery, Face, Facts, Kind, Outcome, Reason,
 from budgetd.outbox import Outbox
 from budgetd.stores.sqlite import SqliteStore, open_store
 from tests.builders import incident
+from tests.living import Bill, MailBox, Place, here, mail_server
 from tests.rules_text import RULES, read, refused
+from tests.slack_server import HOOK, slack_server
 from tests.test_message import FACTS, NOW, notice, workspace
 from tests.test_message import read as message_of
 
@@ -232,3 +235,34 @@ def test_a_good_file_keeps_its_texts() -> None:
     book = read(f"version: 1\nchannels: {json.dumps(channels)}\n{RULES}")
     assert book.channels["team"].texts == {"title": TITLE, "body": BODY}
     assert book.channels["b"].texts == {}
+
+
+@pytest.mark.network
+def test_a_real_pass_sends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Bill(today=date(2026, 11, 18)) as bill, slack_server() as slack, mailing() as (box, port):
+        monkeypatch.setattr("budgetd.channels.slack.HOOKS", f"{slack.url}/services")
+        bill.spend(date(2026, 11, 17), "9050")
+        place = Place(tmp_path / "place", bill.url)
+        channels = {
+            "team": {"url": f"slack://{HOOK}", "title": TITLE, "body": BODY},
+            "finance": {
+                "url": f"mailto://127.0.0.1:{port}?from=b@example.com&to=f@example.com&mode=insecure",
+                "title": "{{ title }} (PROD)",
+            },
+        }
+        place.write(channels, ["{id: each, type: cap, limit: 100, per: month, for_each: workspace}"])
+        place.use(monkeypatch)
+        ran = here(capfd, "once", "--at", "2026-11-18T09:00:00Z")
+    assert (ran.code, ran.err) == (0, "")
+    (posted,) = slack.posts
+    assert posted.text.endswith(" *[PROD] Research: $90.50*\n*Research* is at 90.5%.\nAsk <!here>.")
+    assert b"(PROD)" in box.mails[0].partition(b"\r\n\r\n")[0].replace(b"\r\n ", b" ")
+
+
+@contextlib.contextmanager
+def mailing() -> Iterator[tuple[MailBox, int]]:
+    box = MailBox()
+    with mail_server(box) as port:
+        yield box, port
