@@ -257,8 +257,9 @@ def test_a_daemon_sends_the_late_digest_once_through_kills(tmp_path: Path) -> No
                 daemon.send_signal(signal.SIGHUP)
                 until(lambda: settled(place))
     (post,) = [each for each in hook.posts if each.json["type"] == "budgetd.digest"]
+    last = due.date() - DAY
     assert post.data["digest"]["spent"] == {
-        "period": {"start": f"{now.date() - DAY}T00:00:00Z", "end": f"{now.date()}T00:00:00Z"},
+        "period": {"start": f"{last}T00:00:00Z", "end": f"{last + DAY}T00:00:00Z"},
         "amount": "12.50",
         "complete": True,
         "missing_days": [],
