@@ -38,7 +38,8 @@ class Message:
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
     why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
-    empty when there is none to go on under.
+    empty when there is none to go on under. `again`: all of it was told before, and is said again to a service that
+    forgets; nobody need hear of it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Message:
     notices: tuple[Notice, ...] = ()
     because: str = ""
     thread: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

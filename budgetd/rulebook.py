@@ -84,6 +84,11 @@ class Rulebook:
     digest: str
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
 
+    @property
+    def resent(self) -> dict[str, timedelta]:
+        """The channels that forget what fires, and how often they are told again."""
+        return registry.resent({name: channel.url for name, channel in self.channels.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:

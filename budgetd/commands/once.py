@@ -75,6 +75,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: boo
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
         seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
+        caretaker.doing(lambda: outbox.resend(now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
         return max(_summary(seen, delivered, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
