@@ -147,9 +147,7 @@ def _extras(query: str) -> Extras:
         elif label == key:
             raise ValueError("after the ? stand only label_NAME=... and runbook=...")
         elif not _LABEL_NAME.fullmatch(label) or label in RESERVED or not text:
-            raise ValueError(
-                "an added label has a name of letters, digits and _, not one of budgetd's own, and a value"
-            )
+            raise ValueError("an added label has a value and a name of letters, digits and _, not one of budgetd's own")
         else:
             labels[label] = text
     return Extras(labels, runbook)

@@ -7,14 +7,14 @@ Each severity that an incident has reached is an alert of its own; all of them e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from budgetd.escaping import for_text, name
 from budgetd.message import Message, render_safely
-from budgetd.model import Delivery, Face, Facts, Kind, Notice, Severity
+from budgetd.model import Delivery, Face, Facts, Kind, Label, Notice, Severity
 from budgetd.payload import COST_REPORT
 
 Alert = dict[str, Any]
@@ -42,7 +42,12 @@ def alerts(message: Message, extras: Extras, now: datetime) -> list[Alert]:
     informing = [notice for notice in message.notices if notice.kind is Kind.INFORM]
     return [
         *_firing(message, extras, now),
-        *(alert for notice in message.notices if notice.kind is Kind.RESOLVE for alert in _over(notice, extras)),
+        *(
+            alert
+            for notice in message.notices
+            if notice.kind is Kind.RESOLVE
+            for alert in _over(message, notice, extras)
+        ),
         *([_informing(message, informing, extras, now)] if informing else []),
     ]
 
@@ -75,14 +80,17 @@ def _held_until(facts: Facts, now: datetime) -> datetime:
     return max(ends, now + HELD)
 
 
-def _over(notice: Notice, extras: Extras) -> Iterator[Alert]:
+def _over(message: Message, notice: Notice, extras: Extras) -> Iterator[Alert]:
     """The end of every alert that the incident may have had; what Alertmanager does not know it does not tell."""
-    said = render_safely(_alone(notice, Face.PLAIN), notice.created_at)
+    said = render_safely(_only(message, [notice]), notice.created_at)
+    annotations = {"summary": for_text(said.body)}
+    if message.face is not Face.MINIMAL:
+        annotations = {"summary": said.title, "description": said.body, "reason": notice.reason.value}
     for severity in Severity:
         if severity.rank <= notice.severity.rank:
             yield {
                 "labels": _labels(notice, severity, extras),
-                "annotations": {"summary": said.title, "description": said.body, "reason": notice.reason.value},
+                "annotations": annotations,
                 "endsAt": _time(notice.created_at),
                 "generatorURL": COST_REPORT,
             }
@@ -130,7 +138,7 @@ def _own(alertname: str, kind: str, severity: Severity, incident: str) -> dict[s
     return {"alertname": name(alertname, _LIMIT), **{key: text for key, text in found.items() if text}}
 
 
-def _by_dimension(facts: Facts, what: Any) -> dict[str, str]:
+def _by_dimension(facts: Facts, what: Callable[[Label], str]) -> dict[str, str]:
     """The scope's values by dimension; several of one are joined."""
     found: dict[str, list[str]] = {}
     for label in facts.scope:
@@ -141,10 +149,7 @@ def _by_dimension(facts: Facts, what: Any) -> dict[str, str]:
 def _annotations(message: Message, notices: Sequence[Notice], extras: Extras, now: datetime) -> dict[str, str]:
     """All that may change: sentences, figures (decimal strings in dollars), links."""
     first = notices[0]
-    said = render_safely(
-        Delivery(message.id, "", tuple(notices), first.created_at, first.created_at, face=message.face),
-        first.created_at if message.again else now,
-    )
+    said = render_safely(_only(message, notices), first.created_at if message.again else now)
     if message.face is Face.MINIMAL:
         return {"summary": for_text(said.body)}
     found = {"summary": said.title, "description": said.body, "because": message.because}
@@ -178,8 +183,11 @@ def _period(period: Mapping[str, str] | None) -> str:
     return f"{period['start']}/{period['end']}" if period else ""
 
 
-def _alone(notice: Notice, face: Face) -> Delivery:
-    return Delivery(notice.id, "", (notice,), notice.created_at, notice.created_at, face=face)
+def _only(message: Message, notices: Sequence[Notice]) -> Delivery:
+    """A part of the message, to be put into words of its own."""
+    first = notices[0]
+    known_as = first.id if message.again else message.id
+    return Delivery(known_as, "", tuple(notices), first.created_at, first.created_at, face=message.face)
 
 
 def _time(when: datetime) -> str:

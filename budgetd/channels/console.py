@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
-from budgetd import clock, model
+from budgetd import clock
 from budgetd.channels import Kind
 from budgetd.channels.urls import pieces
 from budgetd.escaping import for_text
@@ -91,9 +91,8 @@ def _write(output: int, data: bytes) -> int:
 
 
 def as_text(message: Message) -> str:
-    """The message for a terminal: its severity and title, the body, and an empty line."""
-    word = "RESOLVED" if message.kind is model.Kind.RESOLVE else message.severity.value.upper()
-    lines = [f"{word}: {message.title}", *message.body.splitlines(), ""]
+    """The message for a terminal: its title, its body, and an empty line."""
+    lines = [f"--- {message.title} ---", *message.body.split("\n"), ""]
     return "".join(f"{for_text(line)}\n" for line in lines)
 
 
