@@ -203,7 +203,7 @@ class Alertmanager:
 
     def _await(self, path: str) -> None:
         until = time.perf_counter() + PATIENCE
-        while time.perf_counter() < until:
+        while time.perf_counter() < until and self._process is not None and self._process.poll() is None:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{self.url}{path}", timeout=1).close()
                 return
@@ -244,8 +244,8 @@ class Alertmanager:
 def alertmanager(folder: Path, configuration: str, **more: Any) -> Iterator[Alertmanager]:
     """It runs until the block ends."""
     one = Alertmanager(folder, configuration, **more)
-    one.start()
     try:
+        one.start()
         yield one
     finally:
         one.kill(signal.SIGTERM)
