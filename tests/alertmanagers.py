@@ -234,6 +234,10 @@ class Alertmanager:
         with urllib.request.urlopen(request, timeout=5) as answer:
             return json.loads(answer.read() or b"null")
 
+    def delete(self, path: str) -> None:
+        request = urllib.request.Request(f"{self.url}{path}", method="DELETE")
+        urllib.request.urlopen(request, timeout=5).close()
+
     def alerts(self) -> list[dict[str, Any]]:
         """What fires, as it says itself."""
         found: list[dict[str, Any]] = self.get("/api/v2/alerts")
