@@ -31,21 +31,26 @@ def standing(
     """
     found: list[Notice] = []
     for incident in memory.incidents.values():
-        if channel in memory.told.get(incident.id, ()) and _is_said(incident, now):
-            found += _of(incident, notices(incident.id))
+        # What has not changed for so long has not ended since either, and need not be looked up.
+        if channel in memory.told.get(incident.id, ()) and (_is_open(incident) or _is_recent(incident.changed_at, now)):
+            found += _of(incident, notices(incident.id), now)
     return tuple(found)
 
 
-def _is_said(incident: Incident, now: datetime) -> bool:
-    return incident.state is not State.RESOLVED or now - incident.changed_at < END_REPEATED
+def _is_open(incident: Incident) -> bool:
+    return incident.state is not State.RESOLVED
 
 
-def _of(incident: Incident, notices: Sequence[Notice]) -> Iterable[Notice]:
-    """What was triggered since it last opened, or how it ended."""
-    if incident.state is State.RESOLVED:
-        ends = [notice for notice in notices if notice.kind is Kind.RESOLVE]
-        return ends[-1:] if ends and ends[-1].sequence == incident.sequence else ()
-    return [each for each in notices if each.kind is Kind.TRIGGER and each.created_at >= incident.opened_at]
+def _is_recent(when: datetime, now: datetime) -> bool:
+    return now - when < END_REPEATED
+
+
+def _of(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterable[Notice]:
+    """What was triggered since it last opened; or how it ended, when that is not long ago."""
+    if _is_open(incident):
+        return [each for each in notices if each.kind is Kind.TRIGGER and each.created_at >= incident.opened_at]
+    ends = [notice for notice in notices if notice.kind is Kind.RESOLVE]
+    return [end for end in ends[-1:] if _is_recent(end.created_at, now)]
 
 
 def message(channel: str, notices: Sequence[Notice]) -> Message:

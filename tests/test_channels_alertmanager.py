@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgetd import clock
 from budgetd.channels import registry
 from budgetd.channels.alertmanager import ALERTS_AT_ONCE, KIND, AlertmanagerSender, combined
 from budgetd.channels.alertmanager_alert import HELD, TOLD_FOR, Extras, alerts, encoded
@@ -47,6 +48,7 @@ from budgetd.stores.sqlite import SqliteStore, open_store
 from tests.alertmanagers import Kept, Strict
 from tests.builders import ORGANISATION, at, cost_day, line, workspace
 from tests.faulty_server import FaultyServer, answer, head, raw
+from tests.living import Bill, Place, running, until
 from tests.test_channels_pagerduty import ODD_NAMES, UNSEEN
 from tests.test_message import FACTS, NOVEMBER, NOW, OVER, RATE, notice, read
 
@@ -311,7 +313,7 @@ def test_of_several_answers_the_most_hopeful_counts(outcomes: list[Outcome], wan
         (raw(head(400)), Outcome.REJECTED),
         (raw(head(404)), Outcome.GONE),
         (raw(head(302, location="http://elsewhere/")), Outcome.GONE),
-        (raw(head(401)), Outcome.UNAUTHORISED),
+        (answer(b"no user me:CANARYx1 bWU6Q0FOQVJZeDE=", 401), Outcome.UNAUTHORISED),
         (raw(head(503)), Outcome.RETRY),
         (answer(b"<html>Sign in</html>", content_type="text/html"), Outcome.UNKNOWN),
     ],
@@ -322,6 +324,7 @@ def test_what_an_answer_means(script: Any, outcome: Outcome) -> None:
         receipt = sender.send(read(notice(FACTS)), 5)
     assert receipt.outcome is outcome
     assert "CANARY" not in receipt.detail
+    assert "Q0FOQVJZ" not in receipt.detail
 
 
 # --- told again ----------------------------------------------------------------------------------
@@ -510,3 +513,26 @@ def test_a_failure_is_noted_once_and_a_late_answer_changes_nothing(caplog: pytes
     assert again.under_way == set()
     assert not again.settle("dlv_1", Receipt(Outcome.DELIVERED))
     assert caplog.messages == ["channel am could not be told again what is firing: HTTP 503"]
+
+
+# --- the program ---------------------------------------------------------------------------------
+
+
+@network
+def test_once_and_the_daemon_tell_it_again(tmp_path: Path) -> None:
+    today = clock.now().date()
+    with Bill(today) as bill, Strict() as server:
+        bill.spend(today - timedelta(days=2), "100")
+        place = Place(tmp_path, bill.url)
+        place.write({"am": f"alertmanager://{server.host}"}, ["{id: week, type: cap, limit: 50, per: {last: 7d}}"])
+        assert place.run("once").code == 0
+        bill.spend(today - timedelta(days=2), "9000")
+        assert place.run("once").code == 0
+        for again in (lambda: contextlib.nullcontext(place.run("once")), lambda: running(place)):
+            assert [each["alertname"] for each in server.firing(clock.now())] == ["week"]
+            server.forget()
+            with again():
+                until(lambda: server.firing(clock.now()), 20)
+        assert server.refused == []
+        with place.state() as state:
+            assert len(state.deliveries()) == 1
