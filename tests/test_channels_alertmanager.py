@@ -23,6 +23,7 @@ from budgetd import clock
 from budgetd.channels import registry
 from budgetd.channels.alertmanager import ALERTS_AT_ONCE, KIND, AlertmanagerSender, combined
 from budgetd.channels.alertmanager_alert import HELD, TOLD_FOR, Extras, alerts, encoded
+from budgetd.commands.notify import notice_of_test
 from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
@@ -142,6 +143,13 @@ def test_what_only_informs_is_one_alert_that_ends_by_itself() -> None:
     assert alert["annotations"]["summary"].startswith("budgetd starts watching: 40 limits")
     (single,) = told(one)
     assert single["labels"]["incident"] == "inc_1"
+
+
+def test_what_concerns_budgetd_itself_has_no_labels_of_its_own() -> None:
+    (alert,) = told(notice_of_test(NOW))
+    assert alert["labels"].keys() == {"alertname", "job", "rule_type", "severity", "incident"}
+    assert alert["labels"]["alertname"] == "budgetd:test"
+    assert alert["annotations"]["summary"] == "Test message from budgetd"
 
 
 def test_what_is_said_again_is_not_late() -> None:

@@ -139,9 +139,9 @@ def _own(alertname: str, kind: str, severity: Severity, incident: str) -> dict[s
 
 
 def _by_dimension(facts: Facts, what: Callable[[Label], str]) -> dict[str, str]:
-    """The scope's values by dimension; several of one are joined."""
+    """The scope's values by dimension, several of one joined. What is about no time, and so no spend, has none."""
     found: dict[str, list[str]] = {}
-    for label in facts.scope:
+    for label in facts.scope if facts.period is not None else ():
         found.setdefault(label.dimension, []).append(name(what(label), _LIMIT))
     return {dimension: ",".join(sorted(values)) for dimension, values in found.items()}
 
