@@ -293,12 +293,11 @@ class WithClient:
             self.cause(FIRING)
             if not self.hook.wait(FIRING, before + 1):
                 raise TimeoutError((folder / "log").read_text())
+            time.sleep(RESENT_EVERY)  # it must have read the answer, and noted it
             if self.snapshotted:
                 self.kill(signal.SIGTERM)
                 self.recover()
                 time.sleep(2 * RESENT_EVERY)  # it is told again what fires
-            else:
-                time.sleep(0.2)
 
     def _configuration(self, path: str) -> str:
         receivers = "".join(

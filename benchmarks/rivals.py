@@ -140,8 +140,8 @@ def _kill_all(status: str, kills: int, who: Contender, folders: Iterator[Path]) 
     tallies = {phase: Tally() for phase in PHASES}
     usual = statistics.median(_delay(who, status, next(folders)) for _ in range(3))
     for number in range(kills):
-        phase = PHASES[number % len(PHASES)]
-        tallies[phase].add(_kill_once(who, status, phase, usual, next(folders), random))
+        phase, came = _kill_once(who, status, PHASES[number % len(PHASES)], usual, next(folders), random)
+        tallies[phase].add(came)
     return tallies
 
 
@@ -157,8 +157,8 @@ def _delay(who: Contender, status: str, folder: Path) -> float:
     return took
 
 
-def _kill_once(who: Contender, status: str, phase: str, usual: float, folder: Path, random: Random) -> int:
-    """How often it was told in the end."""
+def _kill_once(who: Contender, status: str, phase: str, usual: float, folder: Path, random: Random) -> tuple[str, int]:
+    """When the kill came, as it was meant or later, and how often it was told in the end."""
     hook = who.hook
     who.prepare(folder, told=status == RESOLVED)
     before = hook.count(status)
@@ -169,6 +169,7 @@ def _kill_once(who: Contender, status: str, phase: str, usual: float, folder: Pa
     if phase == _BEFORE:
         time.sleep(max(0.0, began + random.uniform(0, usual) - time.perf_counter()))
         who.kill()
+        phase = _AFTER if hook.count(status) > before else phase
     elif not hook.wait(status, before + 1):
         raise TimeoutError(f"{status} was never told")
     elif phase == _DURING:
@@ -180,7 +181,7 @@ def _kill_once(who: Contender, status: str, phase: str, usual: float, folder: Pa
     hook.wait(status, before + 1, OWED_WITHIN)
     _settle(hook)
     who.end()
-    return hook.count(status) - before
+    return phase, hook.count(status) - before
 
 
 def _settle(hook: Hook) -> None:

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetd import clock
-from budgetd.channels import registry
+from budgetd.channels import alertmanager_alert, registry
 from budgetd.channels.alertmanager import ALERTS_AT_ONCE, KIND, AlertmanagerSender, combined
 from budgetd.channels.alertmanager_alert import HELD, TOLD_FOR, Extras, alerts, encoded
 from budgetd.commands.notify import notice_of_test
@@ -271,6 +271,20 @@ def test_a_storm_goes_in_parts() -> None:
     assert receipt.outcome is Outcome.DELIVERED
     assert [len(post) for post in server.posts] == [ALERTS_AT_ONCE, ALERTS_AT_ONCE, 22]
     assert len(server.firing(NOW)) == 150
+
+
+@network
+def test_an_alert_that_is_refused_keeps_back_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [replace(notice(FACTS), id=f"ntc_{n}", incident=f"inc_{n}") for n in range(70)]
+    monkeypatch.setattr(
+        alertmanager_alert, "_time", lambda when: "yesterday" if when == many[0].created_at else f"{when}"
+    )
+    many[1:] = [replace(each, created_at=NOW + MINUTE) for each in many[1:]]
+    with Strict() as server:
+        receipt = AlertmanagerSender(f"alertmanager://{server.host}", now=lambda: NOW).send(read(*many), 10)
+    assert receipt.outcome is Outcome.REJECTED
+    assert len(server.refused) == 1
+    assert len(server.firing(NOW)) == 69
 
 
 @network

@@ -55,27 +55,29 @@ class AlertmanagerSender:
         self._scrub = Secrets(url, (), _public(url)).scrub
         self._now = now
         # Those that answered last time are asked first, so that one that hangs delays only itself.
-        self._order = list(range(len(self._target.addresses)))
+        self._order = tuple(range(len(self._target.addresses)))
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Tell all replicas within `deadline` seconds. One that took it is enough: it notifies."""
         ends = clock.monotonic() + deadline
         some = alerts(message, self._target.extras, self._now())
         receipts: dict[int, Receipt] = {}
-        for place, number in enumerate(self._order):
-            seconds = (ends - clock.monotonic()) / (len(self._order) - place)
+        order = self._order
+        for place, number in enumerate(order):
+            seconds = (ends - clock.monotonic()) / (len(order) - place)
             receipts[number] = self._tell(self._target.addresses[number], some, seconds)
-        self._order.sort(key=lambda number: receipts[number].outcome is not Outcome.DELIVERED)
+        self._order = tuple(sorted(order, key=lambda number: receipts[number].outcome is not Outcome.DELIVERED))
         return combined({self._target.replicas[number]: receipts[number] for number in sorted(receipts)})
 
     def _tell(self, address: str, some: Sequence[Alert], seconds: float) -> Receipt:
+        """The first answer that is no yes, else the last. What is not acceptable does not keep back the others."""
         ends = clock.monotonic() + seconds
-        receipt = Receipt(Outcome.DELIVERED)
+        answers: list[Receipt] = []
         for part in batches(some, ALERTS_AT_ONCE):
-            receipt = self._post(address, encoded(part), max(0.0, ends - clock.monotonic()))
-            if receipt.outcome is not Outcome.DELIVERED:
+            answers.append(self._post(address, encoded(part), max(0.0, ends - clock.monotonic())))
+            if answers[-1].outcome not in (Outcome.DELIVERED, Outcome.REJECTED):
                 break
-        return receipt
+        return next((each for each in answers if each.outcome is not Outcome.DELIVERED), answers[-1])
 
     def _post(self, address: str, body: bytes, seconds: float) -> Receipt:
         from budgetd import posting  # late: rules are read and checked without it
