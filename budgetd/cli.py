@@ -38,7 +38,8 @@ def dispatch(words: Sequence[str]) -> int:
     arguments = parser.parse_args(list(words[1:]))
     try:
         code: int = module.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is for a process that was started with it closed
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

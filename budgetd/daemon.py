@@ -251,6 +251,7 @@ class Daemon:
             self._guarded(partial(self.digests.send_due, now))
             self._guarded(partial(self.outbox.fall_back, now))
             self._guarded(partial(self.outbox.send_due, now))
+            self._guarded(partial(self.outbox.resend, now))
             self._report()
             item = self._wait(now, steady)
             self.lanes.abandon_overdue()
@@ -339,7 +340,7 @@ class Daemon:
         overdue = self.lanes.next_deadline()
         if overdue is not None:
             naps.append(overdue)
-        for due in (self._guarded(self.store.next_due), self.outbox.next_fallback):
+        for due in (self._guarded(self.store.next_due), self.outbox.next_fallback, self.outbox.next_resend):
             if due is not None:
                 naps.append((due - now).total_seconds())
         shortest, self._troubled = (STORE_PAUSE if self._troubled else SHORTEST_NAP), False

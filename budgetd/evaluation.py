@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from budgetd import blind, estimates, lifecycle, notices, routing
 from budgetd.ledger import Ledger
-from budgetd.lifecycle import Situation, Verdict
+from budgetd.lifecycle import Decision, Situation, Verdict
 from budgetd.model import (
     BILLS,
     UNKNOWN_ORGANISATION,
@@ -17,8 +17,10 @@ from budgetd.model import (
     CostDay,
     Delivery,
     Drift,
+    Facts,
     Health,
     Incident,
+    Kind,
     Label,
     Names,
     Notice,
@@ -163,7 +165,8 @@ class Judge:
             Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
             for notice in made
         ]
-        return routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
+        names, lasting = tuple(self.rulebook.channels), self.rulebook.resent
+        return routing.deliveries(addressed, names, self._pagers(), memory.told, now, lasting)
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
         """The rules that were evaluated before and are not in the rulebook any more; digests are kept among them."""
@@ -290,9 +293,15 @@ class Judge:
                 parts[question] if question is not None else (),
                 spend.through,
                 now,
+                self._said(decision),
             )
             for decision, question in asked
         ]
+
+    def _said(self, decision: Decision) -> Facts | None:
+        """What was said last of an incident that ends."""
+        said = self._state.notices(decision.incident.id) if decision.kind is Kind.RESOLVE else ()
+        return said[-1].facts if said else None
 
     def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
         """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""

@@ -41,7 +41,8 @@ class Message:
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
     why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
     empty when there is none to go on under. `own`: those of title and body that are the operator's own words; markup in
-    such a body is meant.
+    such a body is meant. `again`: all of it was told before, and is said again to a service that forgets; nobody need
+    hear of it.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Message:
     because: str = ""
     thread: str = ""
     own: frozenset[str] = frozenset()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

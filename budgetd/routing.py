@@ -21,18 +21,22 @@ class Addressed:
 
 
 def recipients(
-    item: Addressed, pagers: Collection[str], channels: Sequence[str], told: frozenset[str]
+    item: Addressed,
+    pagers: Collection[str],
+    channels: Sequence[str],
+    told: frozenset[str],
+    lasting: Collection[str] = (),
 ) -> frozenset[str]:
     """The channels that the notice goes to.
 
     A resolve goes to whoever may have been sent its trigger, whatever the routes say by now, and the end of a period
-    only to pagers, which would stay open. What only informs pages nobody. A trigger that nobody is named for
-    goes to every channel: an alert without a reader is silence.
+    only to pagers, which would stay open, and to others where an alert lasts until it is ended. What only informs
+    pages nobody. A trigger that nobody is named for goes to every channel: an alert without a reader is silence.
     """
     notice = item.notice
     if notice.kind is Kind.RESOLVE:
         known = told & frozenset(channels)
-        return known & frozenset(pagers) if notice.reason is Reason.PERIOD_OVER else known
+        return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
     if notice.kind is Kind.INFORM and notice.severity is Severity.INFO:
         return named - frozenset(pagers)
@@ -45,11 +49,13 @@ def deliveries(
     pagers: Collection[str],
     told: Mapping[str, frozenset[str]],
     now: datetime,
+    lasting: Collection[str] = (),
 ) -> tuple[Delivery, ...]:
     """One delivery for each channel, with all its notices; for a pager one for each notice, or one umbrella."""
     for_channel: dict[str, list[Notice]] = {}
     for item in addressed:
-        for channel in sorted(recipients(item, pagers, channels, told.get(item.notice.incident, frozenset()))):
+        known = told.get(item.notice.incident, frozenset())
+        for channel in sorted(recipients(item, pagers, channels, known, lasting)):
             for_channel.setdefault(channel, []).append(item.notice)
     made: list[Delivery] = []
     for channel, notices in for_channel.items():

@@ -87,6 +87,11 @@ class Rulebook:
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
     digests: tuple[DigestPart, ...] = ()
 
+    @property
+    def resent(self) -> dict[str, timedelta]:
+        """The channels that forget what fires, and how often they are told again."""
+        return registry.resent({name: channel.url for name, channel in self.channels.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:

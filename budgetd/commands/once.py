@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import queue
+import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -12,9 +13,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
+from typing import TextIO
 
 from budgetd import clock, logs
 from budgetd.caretaker import Caretaker
+from budgetd.channels import console
+from budgetd.channels.urls import scheme
 from budgetd.commands import wiring
 from budgetd.commands.arguments import instant
 from budgetd.daemon import Inbox, deliver, observe
@@ -77,9 +81,17 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: boo
         digests = Digests(store, evaluator, settle=timedelta(0))
         caretaker.doing(lambda: digests.send_due(now), now, steady)
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
+        caretaker.doing(lambda: outbox.resend(now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
-        return max(_summary(seen, delivered, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+        code = _summary(seen, delivered, waiting, _beside_messages(rulebook))
+        return max(code, wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+
+
+def _beside_messages(rulebook: Rulebook) -> TextIO:
+    """Where the summary goes: standard output, unless that is where messages are printed."""
+    printing = any(scheme(channel.url) in console.KIND.schemes for channel in rulebook.channels.values())
+    return sys.stderr if printing else sys.stdout
 
 
 def _read(
@@ -106,13 +118,14 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
     return False
 
 
-def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
+def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int, output: TextIO) -> int:
     blind = _complain(seen)
     reached = [changes.through for _, changes in seen if changes.through is not None]
     if reached:
         said = sum(len(changes.notices) for _, changes in seen)
         through = f"{max(reached):%d %b %Y %H:%M} UTC"
-        print(f"Data through {through}. {_count(said, 'notice')}, {_count(delivered, 'message')} delivered.")
+        done = f"{_count(said, 'notice')}, {_count(delivered, 'message')} delivered."
+        print(f"Data through {through}. {done}", file=output)
     if waiting:
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
