@@ -181,4 +181,5 @@ def _public(url: str) -> Collection[str]:
     return (*hosts, *found.replicas, *words, *added, *whole)
 
 
-KIND = Kind(("alertmanager", "alertmanagers"), AlertmanagerSender, _explain, _remark, _public, resent=RESENT)
+# A title or body of the operator's own would be in no annotation: they are made of the notices, again and again.
+KIND = Kind(("alertmanager", "alertmanagers"), AlertmanagerSender, _explain, _remark, _public, texts=(), resent=RESENT)
