@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from budgetd import blind, estimates, lifecycle, notices, routing
 from budgetd.ledger import Ledger
-from budgetd.lifecycle import Situation, Verdict
+from budgetd.lifecycle import Decision, Situation, Verdict
 from budgetd.model import (
     BILLS,
     UNKNOWN_ORGANISATION,
+    Act,
     Basis,
     Changes,
     CostDay,
@@ -19,7 +20,9 @@ from budgetd.model import (
     Drift,
     Health,
     Incident,
+    Intervention,
     Label,
+    Muted,
     Names,
     Notice,
     Organisation,
@@ -29,9 +32,12 @@ from budgetd.model import (
     Report,
     RuleState,
     Severity,
+    Silence,
     SourceError,
+    State,
     Workspace,
 )
+from budgetd.mutes import Item, Mute, Mutes
 from budgetd.period import DAY
 from budgetd.pricing import RateTable, UsageDay
 from budgetd.routing import Addressed
@@ -111,7 +117,7 @@ class Judge:
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before)
+            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before, now)
             findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), intake.changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(indexes, known)
@@ -124,6 +130,7 @@ class Judge:
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
         made = (*self._notices(verdict, indexes, naming, intake.days, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
+        superseded = (*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox))
         return Changes(
             at=now,
             organisation=observation.organisation,
@@ -134,7 +141,8 @@ class Judge:
             incidents=incidents,
             notices=made,
             deliveries=sent,
-            superseded=routing.superseded(sent, memory.outbox),
+            superseded=superseded,
+            muted=self._muted_anew(memory, naming, now),
             rules=states,
             forgotten_rules=self._forgotten(memory) if judged else (),
             health=tuple(sight.health for sight in sights),
@@ -153,12 +161,56 @@ class Judge:
     ) -> tuple[Delivery, ...]:
         """The notices on their way to whom the routes, the rules and what was told before name."""
         by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
-        rules = self._rules_by_id()
-        addressed = [
-            Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
-            for notice in made
-        ]
-        return routing.deliveries(addressed, tuple(self.rulebook.channels), self._pagers(), memory.told, now)
+        items = {notice.id: self._item(notice, naming, by_id.get(notice.incident)) for notice in made}
+        addressed = [Addressed(item.notice, self._routed(item)) for item in items.values()]
+        mute, pagers = self._muting(memory, items, now), self._pagers()
+        return routing.deliveries(addressed, tuple(self.rulebook.channels), pagers, memory.told, now, mute)
+
+    def _muting(
+        self, memory: Memory, items: Mapping[str, Item], now: datetime
+    ) -> Callable[[Notice, str], Mute | None]:
+        """Whether one of these notices (by id) waits on its way to a channel."""
+        mutes, pagers = self._mutes(memory), self._pagers()
+
+        def mute(notice: Notice, channel: str) -> Mute | None:
+            return mutes.of(items[notice.id], channel, page=channel in pagers, now=now)
+
+        return mute
+
+    def _mutes(self, memory: Memory) -> Mutes:
+        return Mutes(memory.silences, self.rulebook.quiet)
+
+    def _muted_anew(self, memory: Memory, naming: Naming, now: datetime) -> tuple[Muted, ...]:
+        """How long the pending deliveries wait by now: silences begin and are ended, quiet times are edited."""
+        mutes = self._mutes(memory)
+        if not (mutes.silences or mutes.quiet or any(delivery.muted_until for delivery in memory.outbox)):
+            return ()
+        found = []
+        for delivery in memory.outbox:
+            items = [self._item(notice, naming, memory.incidents.get(notice.incident)) for notice in delivery.notices]
+            mute = mutes.of_all(items, delivery.channel, page=delivery.page, now=now)
+            waits = delivery.muted_until is not None and delivery.muted_until > now
+            if mute is not None and (mute.until, mute.by) != (delivery.muted_until, delivery.muted_by):
+                found.append(Muted(delivery.id, mute.until, mute.by))
+            elif mute is None and waits:
+                found.append(Muted(delivery.id, now, delivery.muted_by))
+        return tuple(found)
+
+    def _item(self, notice: Notice, naming: Naming, incident: Incident | None) -> Item:
+        rule = self._rules_by_id().get(notice.facts.rule)
+        return Item(notice, notices.labels(notice, rule, naming, incident), incident)
+
+    def _silenced(self, memory: Memory, naming: Naming, now: datetime) -> frozenset[str]:
+        """The open incidents that a silence covers, so that nobody is reminded of them."""
+        mutes, rules = self._mutes(memory), self._rules_by_id()
+        if not mutes.silences:
+            return frozenset()
+        return frozenset(
+            incident.id
+            for incident in memory.incidents.values()
+            if incident.state is not State.RESOLVED
+            and mutes.silenced(incident, notices.known_by(incident, rules.get(incident.rule), naming), now)
+        )
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
         """The rules that were evaluated before and are not in the rulebook any more."""
@@ -224,6 +276,7 @@ class Judge:
         known: dict[str, RuleState],
         observation: Observation,
         billed_before: datetime | None,
+        now: datetime,
     ) -> Situation:
         rules = self._rules_by_id()
         current = {name: rule.current(indexes.of(rule)) for name, rule in rules.items()}
@@ -240,6 +293,7 @@ class Judge:
             read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
             default_severity=self.rulebook.default_severity,
             first_look=observation.report is not None and observation.source not in memory.throughs,
+            silenced=self._silenced(memory, naming, now),
         )
 
     def _rule_states(self, indexes: Indexes, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
@@ -299,14 +353,14 @@ class Judge:
             kept = self._state.cost_days(min(missing), max(missing) + DAY)
             yield from (day for day in kept if day.day in missing)
 
-    def _routed(self, notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> frozenset[str]:
+    def _routed(self, item: Item) -> frozenset[str]:
         """The channels that the routes name for the notice, and those that its rule adds."""
-        known = notices.labels(notice, rule, naming, incident)
-        named = {name for route in self.rulebook.routes if route.takes(known) for name in route.notify}
+        named = {name for route in self.rulebook.routes if route.takes(item.labels) for name in route.notify}
+        rule = self._rules_by_id().get(item.notice.facts.rule)
         return frozenset(named) | frozenset(rule.notify or () if rule is not None else ())
 
-    def _rules_by_id(self) -> dict[str, Rule]:
-        return {rule.id: rule for rule in self.rulebook.rules}
+    def _rules_by_id(self) -> Mapping[str, Rule]:
+        return self.rulebook.by_id
 
     def _pagers(self) -> frozenset[str]:
         return frozenset(name for name, channel in self.rulebook.channels.items() if channel.page)
@@ -352,12 +406,56 @@ class Evaluator(Judge):
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
-        routed = frozenset(channels) if everybody else self._routed(notice, None, naming, incident)
-        addressed = Addressed(notice, routed)
-        made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
+        routed = frozenset(channels) if everybody else self._routed(self._item(notice, naming, incident))
+        made: tuple[Delivery, ...] = ()
+        if channels:
+            addressed = [Addressed(notice, routed)]
+            mute = self._muting(memory, {notice.id: self._item(notice, naming, incident)}, now)
+            made = routing.deliveries(addressed, channels, self._pagers(), memory.told, now, mute)
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes
+
+    def people(self, done: Intervention, now: datetime, silence: Silence | None = None) -> Changes:
+        """Keep what somebody did: to an incident, or with a silence that is new or ended. Raises StoreError."""
+        memory = self._store.recall()
+        if silence is not None:
+            others = tuple(each for each in memory.silences if each.id != silence.id)
+            memory = replace(memory, silences=(*others, *((silence,) if silence.ended_at is None else ())))
+        naming = self._naming(memory, Observation(source=""))
+        verdict = self._verdict_of(done, memory, naming, now)
+        made = tuple(self._by_hand(decision, done, memory, naming, now) for decision in verdict.decisions)
+        sent = self._deliveries(made, verdict.incidents, memory, naming, now)
+        changes = Changes(
+            at=now,
+            incidents=verdict.incidents,
+            notices=made,
+            deliveries=sent,
+            superseded=(*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox)),
+            muted=self._muted_anew(memory, naming, now),
+            silences=(silence,) if silence is not None else (),
+            interventions=(done,),
+        )
+        self._store.commit(changes)
+        return changes
+
+    def _verdict_of(self, done: Intervention, memory: Memory, naming: Naming, now: datetime) -> Verdict:
+        incident = memory.incidents.get(done.subject)
+        if incident is None:
+            return Verdict()
+        if done.act is Act.ACKNOWLEDGE:
+            return lifecycle.acknowledged(incident, now)
+        if done.act is Act.UNACKNOWLEDGE:
+            return lifecycle.not_acknowledged(incident, now)
+        return lifecycle.resolved_by_hand(incident, now)
+
+    def _by_hand(
+        self, decision: Decision, done: Intervention, memory: Memory, naming: Naming, now: datetime
+    ) -> Notice:
+        rule = self._rules_by_id().get(decision.incident.rule)
+        told = self._store.notices(decision.incident.id)
+        before = told[-1].facts if told else None
+        return notices.of_person(decision, rule, naming, before, memory.through, done.author, done.comment, now)
 
     def _commit(
         self, observation: Observation, now: datetime, *, edited: bool = False, planned: Planned | None = None

@@ -238,6 +238,8 @@ class Reason(StrEnum):
 
     # said
     STEP_REACHED = "step_reached"
+    REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"
     BASELINE = "baseline"
     LATE = "late"
     LIMIT_LOWERED = "limit_lowered"
@@ -274,6 +276,7 @@ class Kind(StrEnum):
     """What a notice does to those who get it."""
 
     TRIGGER = "trigger"
+    ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
     INFORM = "inform"
 
@@ -285,7 +288,8 @@ class Incident:
     `announced` are the steps people were told of, lowest first, those skipped included; `severity` the highest that
     was told. `amount` and `limit` (dollars) are the last that were seen with complete data.
     `opened_at` is when it last became open. `sequence` counts its notices. `held` says why the last evaluation
-    said nothing.
+    said nothing. `told_at`, `told_amount`: when people were last told what it comes to, and what; `reminders` counts
+    how often since they were told something new. `acknowledged`: somebody has it, up to that step.
     """
 
     id: str
@@ -302,6 +306,10 @@ class Incident:
     sequence: int = 0
     resolved: Reason | None = None
     held: Reason | None = None
+    told_at: datetime | None = None
+    told_amount: Decimal | None = None
+    reminders: int = 0
+    acknowledged: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +335,8 @@ class Facts:
     """All that a message can say of a notice; kept with it, so that a late or repeated message says the same.
 
     Amounts are dollars; dollars an hour where there is a `pace`. `text` carries what has no figures (blind,
-    undeliverable, a test message); then `period`, `amount` and `limit` are None.
+    undeliverable, a test message); then `period`, `amount` and `limit` are None. `person` and `comment`: who did it
+    by hand, and why.
     """
 
     organisation: str
@@ -347,6 +356,8 @@ class Facts:
     pace: Pace | None = None
     contributors: tuple[Contributor, ...] = ()
     text: str = ""
+    person: str = ""
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +409,8 @@ class Delivery:
     """Notices on their way to one channel as one message; `id` is the same on every attempt.
 
     `page`: it wakes somebody, so it is retried faster and has a shorter deadline. `because`: why this channel gets what
-    was for another one; empty for what is its own.
+    was for another one; empty for what is its own. `muted_until`: a silence or quiet hours keep it back until then, and
+    `muted_by` says which; both stay when that is over.
     """
 
     id: str
@@ -411,6 +423,22 @@ class Delivery:
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     because: str = ""
+    muted_until: datetime | None = None
+    muted_by: str = ""
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it should have been delivered: once it was decided, or was muted no more."""
+        return self.created_at if self.muted_until is None else max(self.created_at, self.muted_until)
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """How long a pending delivery is kept back, and by what; None: it is not, any more."""
+
+    delivery: str
+    until: datetime | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +465,60 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     detail: str = ""
+
+
+# --- people ------------------------------------------------------------------------------------
+
+# ((key, patterns), ...): every key must have a pattern that matches; () matches everything.
+Match = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class SilenceEnd(StrEnum):
+    """What a silence lasts until."""
+
+    TIME = "time"
+    NEXT_STEP = "next_step"
+    PERIOD_END = "period_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Somebody wants to hear nothing of what matches until `ends_at`, or until each incident's next step or period end.
+
+    `covers`: for the latter two, the incidents that were open, with the highest step that people knew of.
+    """
+
+    id: str
+    match: Match
+    author: str
+    comment: str
+    created_at: datetime
+    ends_at: datetime
+    until: SilenceEnd = SilenceEnd.TIME
+    covers: Mapping[str, Decimal] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    ended_by: str = ""
+
+
+class Act(StrEnum):
+    """What people do to alerts."""
+
+    SILENCE = "silence"
+    END_SILENCE = "end_silence"
+    ACKNOWLEDGE = "acknowledge"
+    UNACKNOWLEDGE = "unacknowledge"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What somebody did to an incident or a silence (`subject` is its id), and why."""
+
+    at: datetime
+    author: str
+    act: Act
+    subject: str
+    comment: str = ""
 
 
 # --- what survives beside incidents ------------------------------------------------------------
@@ -525,6 +607,9 @@ class Changes:
     notices: tuple[Notice, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     superseded: tuple[Superseded, ...] = ()
+    muted: tuple[Muted, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
     rules: tuple[RuleState, ...] = ()
     forgotten_rules: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()

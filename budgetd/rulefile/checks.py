@@ -42,6 +42,7 @@ class Book:
         self.channels = mapping(top.get("channels"))
         self.groups = mapping(top.get("groups"))
         self.routes = [(("routes", n), mapping(part)) for n, part in enumerate(sequence(top.get("routes")))]
+        self.quiet = [(("quiet", n), mapping(part)) for n, part in enumerate(sequence(top.get("quiet")))]
         self.rules = [(("rules", n), mapping(part)) for n, part in enumerate(sequence(top.get("rules")))]
         self.ids = frozenset(rule["id"] for _, rule in self.rules if isinstance(rule.get("id"), str))
 
@@ -85,20 +86,22 @@ def mistakes(book: Book) -> Iterator[Fault]:
 
 
 def _ids_twice(book: Book) -> Iterator[Fault]:
-    first: dict[str, Way] = {}
-    for way, rule in book.rules:
-        name = rule.get("id")
-        if not isinstance(name, str):
-            continue
-        if name in first:
-            message = f'a second rule with the id "{name[:64]}"; the first is on line {book.line((*first[name], "id"))}'
-            yield Fault((*way, "id"), message)
-        first.setdefault(name, way)
+    for kind, parts in (("rule", book.rules), ("quiet time", book.quiet)):
+        first: dict[str, Way] = {}
+        for way, part in parts:
+            name = part.get("id")
+            if not isinstance(name, str):
+                continue
+            if name in first:
+                line = book.line((*first[name], "id"))
+                yield Fault((*way, "id"), f'a second {kind} with the id "{name[:64]}"; the first is on line {line}')
+            first.setdefault(name, way)
 
 
 def _unknown_channels(book: Book) -> Iterator[Fault]:
-    for way, part in (*book.rules, *book.routes):
-        for written in words(way, part, "notify"):
+    named = [(way, part, "notify") for way, part in (*book.rules, *book.routes)]
+    for way, part, key in (*named, *((way, part, "channels") for way, part in book.quiet)):
+        for written in words(way, part, key):
             if written.word not in book.channels:
                 yield _missing("channel", written, book.channels)
     for name, part in book.channels.items():
@@ -116,8 +119,8 @@ def _unknown_groups(book: Book) -> Iterator[Fault]:
         for written in words(way, rule, "for_each"):
             if written.word == "group" and not book.groups:
                 yield Fault(written.way, "there are no groups in this file: this rule can match nothing")
-    for way, route in book.routes:
-        yield from _without_group(words(way, route, "match", "group"), book)
+    for way, part in (*book.routes, *book.quiet):
+        yield from _without_group(words(way, part, "match", "group"), book)
 
 
 def _without_group(found: Iterable[Written], book: Book) -> Iterator[Fault]:
@@ -127,8 +130,8 @@ def _without_group(found: Iterable[Written], book: Book) -> Iterator[Fault]:
 
 
 def _unknown_rules(book: Book) -> Iterator[Fault]:
-    for way, route in book.routes:
-        for written in words(way, route, "match", "rule"):
+    for way, part in (*book.routes, *book.quiet):
+        for written in words(way, part, "match", "rule"):
             if written.word not in book.ids and not (written.wild and written.takes(book.ids)):
                 yield _missing("rule", written, book.ids)
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from budgetd.fields import SeverityWord, Words, mistake, stretch
 from budgetd.model import Severity
+from budgetd.rulefile.quiet_part import QuietTime
 from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
 
@@ -136,6 +137,13 @@ class RoutePart(_Part):
     notify: Words = Field(description="names of channels")
 
 
+class QuietPart(QuietTime):
+    match: RouteMatch = Field(
+        default=RouteMatch(),
+        description="which messages wait; left out: all but critical ones",
+    )
+
+
 class DefaultsPart(_Part):
     severity: SeverityWord = Severity.WARNING
 
@@ -157,5 +165,8 @@ class RulesFile(_Part):
     )
     groups: Mapping[Name, GroupPart] = Field(default_factory=dict, description="named sets of workspaces")
     routes: tuple[RoutePart, ...] = Field(default=(), description="every route that matches receives the notice")
+    quiet: tuple[QuietPart, ...] = Field(
+        default=(), description="when messages wait, by the clock; what is critical does not, unless it is named"
+    )
     defaults: DefaultsPart = DefaultsPart()
     rules: tuple[AnyRule, ...] = Field(min_length=1)

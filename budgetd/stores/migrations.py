@@ -277,6 +277,43 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT, WITHOUT ROWID""",
         ),
     ),
+    Migration(
+        "people's side: reminders, acknowledgements, silences, and what is kept back until when",
+        (
+            """ALTER TABLE incident ADD COLUMN told_at TEXT
+               CHECK (told_at LIKE '____-__-__T__:__:__.______Z')""",
+            "ALTER TABLE incident ADD COLUMN told_amount TEXT CHECK (told_amount NOT GLOB '*[^0-9.-]*')",
+            "ALTER TABLE incident ADD COLUMN reminders INTEGER NOT NULL DEFAULT 0 CHECK (reminders >= 0)",
+            "ALTER TABLE incident ADD COLUMN acknowledged TEXT CHECK (acknowledged NOT GLOB '*[^0-9.-]*')",
+            """ALTER TABLE delivery ADD COLUMN muted_until TEXT
+               CHECK (muted_until LIKE '____-__-__T__:__:__.______Z')""",
+            "ALTER TABLE delivery ADD COLUMN muted_by TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE silence (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                id TEXT NOT NULL,
+                match TEXT NOT NULL CHECK (json_valid(match)),
+                author TEXT NOT NULL,
+                comment TEXT NOT NULL,
+                created_at TEXT NOT NULL CHECK (created_at LIKE '____-__-__T__:__:__.______Z'),
+                ends_at TEXT NOT NULL CHECK (ends_at LIKE '____-__-__T__:__:__.______Z'),
+                until TEXT NOT NULL CHECK (until IN ('time', 'next_step', 'period_end')),
+                covers TEXT NOT NULL CHECK (json_valid(covers)),
+                ended_at TEXT CHECK (ended_at LIKE '____-__-__T__:__:__.______Z'),
+                ended_by TEXT NOT NULL DEFAULT '',
+                PRIMARY KEY (organisation, id)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE intervention (
+                id INTEGER PRIMARY KEY,
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                at TEXT NOT NULL CHECK (at LIKE '____-__-__T__:__:__.______Z'),
+                author TEXT NOT NULL,
+                act TEXT NOT NULL,
+                subject TEXT NOT NULL,
+                comment TEXT NOT NULL
+            ) STRICT""",
+            "CREATE INDEX intervention_subject ON intervention (organisation, subject, at)",
+        ),
+    ),
 )
 
 
