@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
-from benchmarks import crossing, daemon, memory, polls, reading, sameday, scopes, starting
+from benchmarks import crossing, daemon, memory, polls, reading, rivals, sameday, scopes, starting
 from benchmarks.measuring import SIZES, Figure, heading, line, machine
 
 BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
@@ -18,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
     "starting": starting.figures,
     "daemon": daemon.figures,
     "sameday": sameday.figures,
+    "rivals": rivals.figures,
 }
 
 
@@ -26,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}; none: all")
     parser.add_argument("--sizes", default="SML", help="which organisations, of S, M and L (L takes minutes)")
+    parser.add_argument("--quick", type=int, metavar="N", help="rivals: N kills instead of 100")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()
     if unknown or set(arguments.sizes) - set(SIZES):
@@ -33,7 +36,10 @@ def main() -> int:
     print(machine())
     for name in arguments.names or BENCHMARKS:
         print(heading(name))
-        for figure in BENCHMARKS[name](arguments.sizes):
+        run = BENCHMARKS[name]
+        if name == "rivals" and arguments.quick:
+            run = partial(rivals.figures, kills=arguments.quick)
+        for figure in run(arguments.sizes):
             print(line(figure), flush=True)
     return 0
 

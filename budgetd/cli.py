@@ -17,6 +17,10 @@ COMMANDS = {
     "check": "all mistakes of the rules file and the settings",
     "status": "spend against every limit, firing incidents, channels",
     "alerts": "incidents, notices, deliveries, attempts",
+    "digest": "a look back at spend, as it would be sent now",
+    "silence": "keep messages back for a while: by rule, workspace, severity",
+    "ack": "somebody has it: no reminders of an incident",
+    "resolve": "end an incident by hand",
     "notify": "a test message through each channel",
     "schema": "the JSON Schema of the rules file, or of what webhooks get",
     "simulate": "a simulated Admin API on loopback, for trying rules",
@@ -37,7 +41,8 @@ def dispatch(words: Sequence[str]) -> int:
     arguments = parser.parse_args(list(words[1:]))
     try:
         code: int = module.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is for a process that was started with it closed
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

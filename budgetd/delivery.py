@@ -77,7 +77,7 @@ def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
     following = faces.index(delivery.face) + 1
     if following == len(faces):
         return _again(delivery, now + timedelta(seconds=jitter.uniform(*BROKEN_CHANNEL_WAIT)), escalate=True)
-    if now - delivery.created_at >= GIVE_UP_AFTER:
+    if now - delivery.wanted_at >= GIVE_UP_AFTER:
         return Settlement(DeliveryState.GIVEN_UP, escalate=True)
     return Settlement(DeliveryState.PENDING, next_attempt_at=now, face=faces[following])
 
@@ -85,7 +85,7 @@ def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
 def _again(
     delivery: Delivery, at: datetime, *, hold_channel_until: datetime | None = None, escalate: bool = False
 ) -> Settlement:
-    if at - delivery.created_at > GIVE_UP_AFTER:
+    if at - delivery.wanted_at > GIVE_UP_AFTER:
         return Settlement(DeliveryState.GIVEN_UP, hold_channel_until=hold_channel_until, escalate=True)
     return Settlement(DeliveryState.PENDING, at, hold_channel_until, escalate=escalate)
 

@@ -18,9 +18,11 @@ from budgetd.model import (
     CostDay,
     Delivery,
     Drift,
+    Facts,
     Health,
     Incident,
     Intervention,
+    Kind,
     Label,
     Muted,
     Names,
@@ -156,6 +158,11 @@ class Judge:
         """How far the bill reaches, whichever source it comes from; None before anything was judged."""
         return self._ledger.billed_through
 
+    def known(self, memory: Memory) -> Indexes:
+        """Spend as the rules see it at present, by what was read already."""
+        naming = self._naming(memory, Observation(source=""))
+        return self._ledger.open(self.rulebook.rules, naming, memory)
+
     def _deliveries(
         self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
     ) -> tuple[Delivery, ...]:
@@ -164,11 +171,10 @@ class Judge:
         items = {notice.id: self._item(notice, naming, by_id.get(notice.incident)) for notice in made}
         addressed = [Addressed(item.notice, self._routed(item)) for item in items.values()]
         mute, pagers = self._muting(memory, items, now), self._pagers()
-        return routing.deliveries(addressed, tuple(self.rulebook.channels), pagers, memory.told, now, mute)
+        names, lasting = tuple(self.rulebook.channels), self.rulebook.resent
+        return routing.deliveries(addressed, names, pagers, memory.told, now, lasting, mute)
 
-    def _muting(
-        self, memory: Memory, items: Mapping[str, Item], now: datetime
-    ) -> Callable[[Notice, str], Mute | None]:
+    def _muting(self, memory: Memory, items: Mapping[str, Item], now: datetime) -> Callable[[Notice, str], Mute | None]:
         """Whether one of these notices (by id) waits on its way to a channel."""
         mutes, pagers = self._mutes(memory), self._pagers()
 
@@ -213,8 +219,8 @@ class Judge:
         )
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
-        """The rules that were evaluated before and are not in the rulebook any more."""
-        rules = self._rules_by_id()
+        """The rules that were evaluated before and are not in the rulebook any more; digests are kept among them."""
+        rules = {*self._rules_by_id(), *(each.rule for each in self.rulebook.digests)}
         return tuple(rule for rule in memory.rules if rule not in rules)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
@@ -339,9 +345,15 @@ class Judge:
                 parts[question] if question is not None else (),
                 spend.through,
                 now,
+                self._said(decision),
             )
             for decision, question in asked
         ]
+
+    def _said(self, decision: Decision) -> Facts | None:
+        """What was said last of an incident that ends."""
+        said = self._state.notices(decision.incident.id) if decision.kind is Kind.RESOLVE else ()
+        return said[-1].facts if said else None
 
     def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
         """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
@@ -411,7 +423,7 @@ class Evaluator(Judge):
         if channels:
             addressed = [Addressed(notice, routed)]
             mute = self._muting(memory, {notice.id: self._item(notice, naming, incident)}, now)
-            made = routing.deliveries(addressed, channels, self._pagers(), memory.told, now, mute)
+            made = routing.deliveries(addressed, channels, self._pagers(), memory.told, now, mute=mute)
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes
@@ -449,9 +461,7 @@ class Evaluator(Judge):
             return lifecycle.not_acknowledged(incident, now)
         return lifecycle.resolved_by_hand(incident, now)
 
-    def _by_hand(
-        self, decision: Decision, done: Intervention, memory: Memory, naming: Naming, now: datetime
-    ) -> Notice:
+    def _by_hand(self, decision: Decision, done: Intervention, memory: Memory, naming: Naming, now: datetime) -> Notice:
         rule = self._rules_by_id().get(decision.incident.rule)
         told = self._store.notices(decision.incident.id)
         before = told[-1].facts if told else None

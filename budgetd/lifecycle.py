@@ -219,7 +219,14 @@ def resolved_by_hand(incident: Incident, now: datetime) -> Verdict:
     transition = TRANSITIONS.get((incident.state, Event.BY_HAND))
     if transition is None or transition.kind is None:
         return Verdict()
-    after = _follow(incident, transition, now)
+    after = replace(
+        incident,
+        state=State.RESOLVED,
+        resolved=transition.reason,
+        held=None,
+        sequence=incident.sequence + 1,
+        changed_at=now,
+    )
     return Verdict((after,), (Decision(after, transition.kind, transition.reason, after.severity),))
 
 

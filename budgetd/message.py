@@ -9,10 +9,12 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from budgetd import escaping, money, wording
+from budgetd import digest_words, escaping, money, wording
+from budgetd.digest_words import Section
 from budgetd.escaping import name, shorten
 from budgetd.model import Delivery, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT, payload
+from budgetd.summary import Digest
 
 BODY_LIMIT = 3000
 MINIMAL_LIMIT = 140
@@ -37,8 +39,10 @@ class Message:
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
-    why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
-    empty when there is none to go on under.
+    why this channel gets what was for another one, or only gets it now. `thread` is the memo of the incident's last
+    message in that channel, empty when there is none to go on under. `own`: those of title and body that are the
+    operator's own words; markup in such a body is meant. `again`: all of it was told before, and is said again to a
+    service that forgets; nobody need hear of it.
     """
 
     id: str
@@ -53,6 +57,8 @@ class Message:
     notices: tuple[Notice, ...] = ()
     because: str = ""
     thread: str = ""
+    own: frozenset[str] = frozenset()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,10 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -
     """The delivery's notices as one message in its face. `now` only says how late it is. Pure."""
     notices = sorted(delivery.notices, key=_worst_first)
     several = len(notices) > 1
-    title = _batch_title(notices) if several else _late_prefix(notices[0], now) + wording.title(notices[0])
+    title = _batch_title(notices) if several else late_prefix(notices[0], now) + wording.title(notices[0])
     title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
-    because = wording.instead(delivery.because)
+    held = wording.held_back(delivery.muted_by, delivery.muted_until, min(each.created_at for each in notices))
+    because = " ".join(part for part in (wording.instead(delivery.because), held) if part)
     message = Message(
         id=delivery.id,
         title=title,
@@ -125,20 +132,23 @@ def _kind(notices: Sequence[Notice]) -> Kind:
 # --- one notice --------------------------------------------------------------------------------
 
 
-def _late_prefix(notice: Notice, now: datetime) -> str:
+def late_prefix(notice: Notice, now: datetime) -> str:
+    """How late the notice goes out, before its title; empty when it is in time."""
     return f"Late ({wording.ago(notice.created_at, now)}): " if wording.is_late(notice, now) else ""
 
 
 def late_note(notice: Notice, now: datetime) -> str:
-    """How late the notice goes out, and that it could not before; empty when it is in time."""
+    """How late the notice goes out; empty when it is in time."""
     if not wording.is_late(notice, now):
         return ""
     decided = f"decided {wording.ago(notice.created_at, now)} ago, {wording.instant(notice.created_at)}"
-    return f"Late: {decided}; it could not be sent before."
+    return f"Late: {decided}."
 
 
 def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
     facts = notice.facts
+    if facts.digest is not None:
+        return _digest(delivery, notice, facts.digest, now)
     opening = _some(late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
     if delivery.face is Face.PLAIN:
         return [_Block((*opening, *_key_lines(facts)))]
@@ -155,6 +165,31 @@ def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
         _Block(footer),
     ]
     return [block for block in blocks if block.lines]
+
+
+def _digest(delivery: Delivery, notice: Notice, digest: Digest, now: datetime) -> list[_Block]:
+    """A look back: the figures in tables, or in the plain face only those of the whole."""
+    opening = _some(late_note(notice, now), digest_words.opening(digest))
+    data = digest_data(notice, digest)
+    sections = digest_words.sections(digest)
+    if delivery.face is Face.PLAIN:
+        return [_Block(opening), _Block(_table(sections[0]), aligned=True), _Block(_some(data, COST_REPORT))]
+    tables = [_Block(_table(section), aligned=any(len(row) > 1 for row in section.rows)) for section in sections]
+    footer = f"Digest {name(digest.id)}, alert {delivery.id}."
+    return [_Block(opening), *tables, _Block(_some(data, f"Cost report: {COST_REPORT}")), _Block((footer,))]
+
+
+def _table(section: Section) -> tuple[str, ...]:
+    rows = [row for row in section.rows if len(row) > 1]
+    indent = "  " if section.heading and rows else "- " if section.heading else ""
+    lines = [*(_columns(rows, section.right) if rows else ()), *(row[0] for row in section.rows if len(row) == 1)]
+    return (*_some(section.heading), *(f"{indent}{line}" for line in lines))
+
+
+def digest_data(notice: Notice, digest: Digest) -> str:
+    """Through when a digest's figures are, and what they rest on."""
+    through = notice.facts.data_through
+    return digest_words.data_line(digest, wording.instant(through) if through else "")
 
 
 def can_be_silenced(notice: Notice) -> bool:
@@ -332,6 +367,11 @@ _ESCAPE: dict[Flavour, Callable[[str], str]] = {
     Flavour.SLACK: escaping.for_slack,
     Flavour.HTML: escaping.for_html,
 }
+
+
+def escaped(text: str, flavour: Flavour) -> str:
+    """A sentence of ours as it may stand in a body of that flavour."""
+    return _ESCAPE[flavour](escaping.without_mentions(text))
 
 
 def _wrap(lines: Sequence[str], aligned: bool, flavour: Flavour) -> str:

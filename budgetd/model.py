@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from budgetd.period import Period
+from budgetd.summary import Digest
 
 # The sources that tell what the vendor charges; the others only estimate it.
 BILLS = frozenset({"cost_report", "analytics"})
@@ -262,6 +263,8 @@ class Reason(StrEnum):
     DRIFT = "drift"
     UNPRICED = "unpriced"
     CONTRACT_DRIFT = "contract_drift"
+    DIGEST = "digest"
+    TEMPLATE_FAILED = "template_failed"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"
@@ -358,6 +361,7 @@ class Facts:
     text: str = ""
     person: str = ""
     comment: str = ""
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)

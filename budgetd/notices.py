@@ -46,16 +46,22 @@ def of_rule(
     contributors: Sequence[Contributor],
     through: datetime | None,
     now: datetime,
+    before: Facts | None = None,
 ) -> Notice:
-    """The notice of a rule's incident. `rule` is None when the rule is gone."""
+    """The notice of a rule's incident. `rule` is None when the rule is gone.
+
+    `before`: what was said of the incident last. Its end is told as the end of that, whatever became of the rule.
+    """
     incident, finding = decision.incident, decision.finding
+    if before is None:
+        before = Facts("", "", rule.kind if rule is not None else "", _selected(rule), period_kind=_calendar(rule))
     facts = Facts(
         organisation=naming.names.organisation.name,
         rule=incident.rule,
-        rule_type=rule.kind if rule is not None else "",
-        scope=naming.labels(incident.scope) or _selected(rule),
+        rule_type=before.rule_type,
+        scope=naming.labels(incident.scope) or before.scope,
         period=finding.period if finding is not None else incident.period,
-        period_kind=rule.calendar.kind if rule is not None else "",
+        period_kind=before.period_kind,
         amount=finding.amount if finding is not None else incident.amount,
         limit=incident.limit,
         step=decision.step,
@@ -156,6 +162,10 @@ def known_by(incident: Incident, rule: Rule | None, naming: Naming) -> dict[str,
             known["group"] = (*known.get("group", ()), *naming.groups_of(value))
             known.update((tag_dimension(tag), (text,)) for tag, text in naming.tags_of(value).items())
     return known
+
+
+def _calendar(rule: Rule | None) -> str:
+    return rule.calendar.kind if rule is not None else ""
 
 
 def _selected(rule: Rule | None) -> tuple[Label, ...]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from budgetd import own_words, resending
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
 from budgetd.evaluation import Evaluator
-from budgetd.message import Flavour, render_safely
+from budgetd.message import Flavour, Message, render_safely
 from budgetd.model import Changes, Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity, identity
+from budgetd.resending import Resending
 from budgetd.store import Store
+
+log = logging.getLogger("budgetd")
 
 REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
 
@@ -35,6 +40,7 @@ class Outbox:
         self._jitter = jitter
         self._in_flight: dict[str, Delivery] = {}
         self._fallen_back: set[str] = set()
+        self._again = Resending()
         self.next_fallback: datetime | None = None
         """When the next message goes to a fallback, if its channel has not taken it by then."""
 
@@ -43,6 +49,11 @@ class Outbox:
         """How many messages have left and were not yet settled."""
         return len(self._in_flight)
 
+    @property
+    def next_resend(self) -> datetime | None:
+        """When a channel that forgets is told again what is firing; None when there is none to tell."""
+        return self._again.next_due(self._evaluator.rulebook.resent, self._busy())
+
     def use(self, senders: Mapping[str, Sender], flavours: Mapping[str, Flavour]) -> None:
         """After a reload: send through these channels; what is in flight is settled as before."""
         self._lanes.replace(senders)
@@ -50,14 +61,21 @@ class Outbox:
 
     def send_due(self, now: datetime, most: int | None = None) -> int:
         """Hand every due delivery of an idle channel to its lane, or so many of them. How many there were."""
-        busy = {delivery.channel for delivery in self._in_flight.values()}
-        due = self._store.due(now, busy)[:most]
+        due = self._store.due(now, self._busy())[:most]
         for delivery in due:
             if delivery.channel in self._evaluator.rulebook.channels:
                 self._send(delivery, now)
             else:
                 self._give_up(delivery, REMOVED, now)
         return len(due)
+
+    def resend(self, now: datetime) -> None:
+        """Tell the channels that forget, and have nothing else to do, what is firing. Raises StoreError."""
+        for channel, message in self._again.due(self._store, self._evaluator.rulebook.resent, self._busy(), now):
+            self._lanes.offer(channel, message, resending.DEADLINE)
+
+    def _busy(self) -> frozenset[str]:
+        return frozenset(delivery.channel for delivery in self._in_flight.values()) | self._again.under_way
 
     def fall_back(self, now: datetime) -> None:
         """Give what a channel has not taken in time to its fallbacks as well, once. It stays due there.
@@ -75,7 +93,7 @@ class Outbox:
             channel = channels.get(delivery.channel)
             if channel is None or not channel.fallback or delivery.because or delivery.id in self._fallen_back:
                 continue
-            at = delivery.created_at + channel.after
+            at = delivery.wanted_at + channel.after
             if at <= now:
                 late.append(delivery)
             else:
@@ -88,6 +106,8 @@ class Outbox:
 
         Raises StoreError; the answer can be given again then.
         """
+        if self._again.settle(answer.delivery, answer.receipt, late=answer.late):
+            return False
         delivery = self._in_flight.get(answer.delivery)
         if delivery is None or answer.late:
             return False
@@ -98,11 +118,23 @@ class Outbox:
     def _send(self, delivery: Delivery, now: datetime) -> None:
         incident = _only_incident(delivery)
         thread = self._store.thread(delivery.channel, incident) if incident else ""
+        message = replace(self._rendered(delivery, now), thread=thread)
         self._store.begin_attempt(delivery.id, now)
         self._in_flight[delivery.id] = delivery
-        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
-        message = replace(message, thread=thread)
         self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+    def _rendered(self, delivery: Delivery, now: datetime) -> Message:
+        """The message, in the operator's own words where there are any; those that fail are told once."""
+        plain = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        texts = self._evaluator.rulebook.channels[delivery.channel].texts
+        message, blots = own_words.put(plain, texts)
+        for blot in blots:
+            log.warning("the %s of channel %s could not be made: %s", blot.text, delivery.channel, blot.message)
+            known = identity("template", delivery.channel, blot.text, texts[blot.text])
+            about = Label("template", known, f"the {blot.text} of {delivery.channel}")
+            text = f"The {blot.text} that the rules file has for channel {delivery.channel}: {blot.message}"
+            self._evaluator.tell(about, Reason.TEMPLATE_FAILED, Severity.WARNING, text, now)
+        return message
 
     def _give_up(self, delivery: Delivery, receipt: Receipt, now: datetime) -> None:
         self._keep(delivery, receipt, Settlement(DeliveryState.GIVEN_UP, escalate=True), now)

@@ -1,8 +1,8 @@
-"""What is so at present, gathered for people: spend against every limit, incidents, channels, one incident's story."""
+"""What is so at present, gathered for people: spend against every limit, incidents and channels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,7 +21,6 @@ from budgetd.model import (
     Incident,
     Label,
     Names,
-    Notice,
     Organisation,
     Outcome,
     Planned,
@@ -148,7 +147,7 @@ def overview(
         organisation=names.names.organisation,
         through=memory.through,
         days=len(read),
-        rules=tuple(_rule_readings(rule, indexes, memory, read) for rule in rules),
+        rules=tuple(rule_readings(rule, indexes, memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
@@ -200,7 +199,8 @@ def share_of(amount: Decimal, limit: Decimal) -> Decimal:
 # --- spend against limits ------------------------------------------------------------------------
 
 
-def _rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+def rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+    """What the rule says now of every scope. `days`: those in which to look for lines that are the rule's."""
     spend = indexes.of(rule)
     period, findings = _current_findings(rule, spend, memory)
     labels, organisation = spend.naming.labels, spend.naming.names.organisation.id
@@ -280,38 +280,3 @@ def _channel_state(
         next_attempt_at=min((delivery.next_attempt_at for delivery in waiting), default=None),
         last=attempts[-1] if attempts else None,
     )
-
-
-# --- one incident's story -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened to an incident: a notice was made, a message queued, an attempt begun or ended.
-
-    `attempt` belongs to `delivery`, `delivery` to `notice`; whichever is the innermost is what the event is about.
-    """
-
-    at: datetime
-    notice: Notice
-    delivery: Delivery | None = None
-    attempt: Attempt | None = None
-
-
-def story(notices: Sequence[Notice], records: Mapping[str, Sequence[DeliveryRecord]]) -> tuple[Event, ...]:
-    """All that happened, in the order of time. `records`: each notice's deliveries, by its id."""
-    events = [event for notice in notices for event in _events(notice, records.get(notice.id, ()))]
-    # Of the same instant: the notice, then its messages, then their attempts.
-    return tuple(sorted(events, key=lambda each: (each.at, each.notice.sequence, _depth(each))))
-
-
-def _events(notice: Notice, records: Iterable[DeliveryRecord]) -> Iterator[Event]:
-    yield Event(notice.created_at, notice)
-    for record in records:
-        yield Event(record.delivery.created_at, notice, record.delivery)
-        for attempt in record.attempts:
-            yield Event(attempt.ended_at or attempt.started_at, notice, record.delivery, attempt)
-
-
-def _depth(event: Event) -> int:
-    return (event.delivery is not None) + (event.attempt is not None)

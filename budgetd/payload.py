@@ -8,6 +8,7 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from budgetd import money
+from budgetd.digest_data import digest_data
 from budgetd.escaping import name
 from budgetd.model import Contributor, Facts, Kind, Label, Notice
 from budgetd.wording import ABOUT_BUDGETD, is_rate, title
@@ -53,8 +54,16 @@ def event_type(notice: Notice) -> str:
     return f"budget.{name(notice.facts.rule_type or 'rule', 30)}.{_state(notice)}"
 
 
+_STATES = {
+    Kind.TRIGGER: "firing",
+    Kind.ACKNOWLEDGE: "acknowledged",
+    Kind.RESOLVE: "resolved",
+    Kind.INFORM: "info",
+}
+
+
 def _state(notice: Notice) -> str:
-    return {Kind.TRIGGER: "firing", Kind.RESOLVE: "resolved", Kind.INFORM: "info"}[notice.kind]
+    return _STATES[notice.kind]
 
 
 def _alert(notice: Notice) -> dict[str, Any]:
@@ -68,6 +77,7 @@ def _alert(notice: Notice) -> dict[str, Any]:
         "severity": notice.severity.value,
         "title": title(notice),
         "text": name(facts.text, 1200) if facts.text else "",
+        "by_hand": {"author": name(facts.person, 60), "comment": name(facts.comment, 500)} if facts.person else None,
         "rule": {"id": name(facts.rule, 200), "type": facts.rule_type},
         "scope": _scope(facts),
         "period": _period(facts),
@@ -77,6 +87,7 @@ def _alert(notice: Notice) -> dict[str, Any]:
         "pace": _pace(facts),
         "contributors": [_contributor(part, facts.amount) for part in facts.contributors[:20]],
         "data_through": _time(facts.data_through) if facts.data_through else None,
+        "digest": digest_data(facts.digest) if facts.digest is not None else None,
         "links": {"report": COST_REPORT},
     }
 

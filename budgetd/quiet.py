@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 
 from budgetd.model import Match
+from budgetd.period import instant
 
 _DAY = timedelta(days=1)
 EVERY_DAY = frozenset(range(7))
@@ -35,7 +36,7 @@ class Nightly:
 
     def _on(self, day: date) -> tuple[datetime, datetime]:
         last = day if self.end > self.start else day + _DAY
-        return _instant(day, self.start, self.zone), _instant(last, self.end, self.zone)
+        return instant(day, self.start, self.zone), instant(last, self.end, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,3 @@ class Quiet:
     def takes_critical(self) -> bool:
         """Whether it keeps back even what is critical."""
         return any(key == "severity" and "critical" in patterns for key, patterns in self.match)
-
-
-def _instant(day: date, at: time, zone: tzinfo) -> datetime:
-    """The instant of a wall-clock time. One that occurs twice is the earlier; one that is left out, as if it were not.
-
-    With the clock put forward from 02:00 to 03:00, 02:30 is 03:30.
-    """
-    return datetime.combine(day, at, tzinfo=zone).astimezone(UTC)

@@ -26,18 +26,23 @@ def _never(_notice: Notice, _channel: str) -> Mute | None:
 
 
 def recipients(
-    item: Addressed, pagers: Collection[str], channels: Sequence[str], told: frozenset[str]
+    item: Addressed,
+    pagers: Collection[str],
+    channels: Sequence[str],
+    told: frozenset[str],
+    lasting: Collection[str] = (),
 ) -> frozenset[str]:
     """The channels that the notice goes to.
 
     A resolve, or that somebody has it, goes to whoever may have been sent its trigger, whatever the routes say by now;
-    the end of a period only to pagers, which would stay open. What only informs pages nobody. A trigger that nobody
-    is named for goes to every channel: an alert without a reader is silence.
+    the end of a period only to pagers, which would stay open, and to others where an alert lasts until it is ended.
+    What only informs pages nobody. A trigger that nobody is named for goes to every channel: an alert without a reader
+    is silence.
     """
     notice = item.notice
     if notice.kind in (Kind.RESOLVE, Kind.ACKNOWLEDGE):
         known = told & frozenset(channels)
-        return known & frozenset(pagers) if notice.reason is Reason.PERIOD_OVER else known
+        return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
     if notice.kind is Kind.INFORM and notice.severity is Severity.INFO:
         return named - frozenset(pagers)
@@ -50,6 +55,7 @@ def deliveries(
     pagers: Collection[str],
     told: Mapping[str, frozenset[str]],
     now: datetime,
+    lasting: Collection[str] = (),
     mute: Callable[[Notice, str], Mute | None] = _never,
 ) -> tuple[Delivery, ...]:
     """One delivery for each channel, with all its notices; for a pager one for each notice, or one umbrella.
@@ -58,7 +64,8 @@ def deliveries(
     """
     together: dict[tuple[str, Mute | None], list[Notice]] = {}
     for item in addressed:
-        for channel in sorted(recipients(item, pagers, channels, told.get(item.notice.incident, frozenset()))):
+        known = told.get(item.notice.incident, frozenset())
+        for channel in sorted(recipients(item, pagers, channels, known, lasting)):
             together.setdefault((channel, mute(item.notice, channel)), []).append(item.notice)
     made: list[Delivery] = []
     for (channel, muted), notices in together.items():

@@ -23,12 +23,12 @@ from budgetd.model import Match, Severity
 from budgetd.mutes import takes
 from budgetd.nearest import nearest
 from budgetd.quiet import Quiet
-from budgetd.rulefile import checks, oddities
+from budgetd.rulefile import checks, oddities, own_texts
 from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
 from budgetd.rulefile.mistakes import MOST_SHOWN, Mistake, Source, report
 from budgetd.rulefile.references import Explain, expand, is_pager, scheme_of, why_unusable
-from budgetd.rulefile.shape import FALL_BACK_AFTER, RouteMatch, RulesFile
+from budgetd.rulefile.shape import FALL_BACK_AFTER, DigestPart, RouteMatch, RulesFile
 from budgetd.rulefile.yaml_text import PARSERS, Document, Parser, Place, read
 from budgetd.rules import Rule
 from budgetd.scope import Group
@@ -38,14 +38,15 @@ MOST_BYTES = 4 * 1024 * 1024
 # Whoever has more mistakes than this has another kind of file.
 MOST_FAULTS = 2_000
 
-__all__ = ["Channel", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
+__all__ = ["Channel", "DigestPart", "Mistake", "Route", "Rulebook", "RulebookError", "load", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A name for an Apprise URL. `page`: it wakes somebody. `secrets` sign what it sends.
 
-    The channels of `fallback` get what it has not taken `after` that time.
+    The channels of `fallback` get what it has not taken `after` that time. `texts`: the operator's own `title` and
+    `body` for it, as templates.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Channel:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     fallback: tuple[str, ...] = ()
     after: timedelta = FALL_BACK_AFTER
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,12 @@ class Rulebook:
     digest: str
     quiet: tuple[Quiet, ...] = ()
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
+    digests: tuple[DigestPart, ...] = ()
+
+    @property
+    def resent(self) -> dict[str, timedelta]:
+        """The channels that forget what fires, and how often they are told again."""
+        return registry.resent({name: channel.url for name, channel in self.channels.items()})
 
     @cached_property
     def by_id(self) -> Mapping[str, Rule]:
@@ -173,8 +181,9 @@ def _parse(
     book = Book(document)
     file, faults = _shaped(document)
     channels, channel_faults = _channels(book, file, environment, explain)
-    found = itertools.chain(faults, channel_faults, checks.mistakes(book))
+    found = itertools.chain(faults, channel_faults, checks.mistakes(book), _digests_for_pagers(book, channels))
     placed += _placed(itertools.islice(found, MOST_FAULTS), document)
+    placed += own_texts.mistakes(book, channels, text)
     placed += [(place, Fault((), _STRAY_REFERENCE)) for place in _stray_references(book)]
     if placed or file is None:
         raise RulebookError(_in_order(placed, source))
@@ -196,7 +205,8 @@ def _rulebook(file: RulesFile, channels: Mapping[str, Channel], digest: str, war
     }
     routes = tuple(Route(_patterns(part.match), part.notify) for part in file.routes)
     quiet = tuple(part.quiet(_patterns(part.match)) for part in file.quiet)
-    return Rulebook(channels, groups, routes, file.defaults.severity, file.rules, digest, quiet, warnings)
+    severity = file.defaults.severity
+    return Rulebook(channels, groups, routes, severity, file.rules, digest, quiet, warnings, file.digests)
 
 
 def _patterns(match: RouteMatch) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -232,7 +242,9 @@ def _channels(
         channels[name] = Channel(name, url, page if isinstance(page, bool) else is_pager(url), secrets)
         if file is not None:
             shaped = file.channels[name]
-            channels[name] = replace(channels[name], fallback=shaped.fallback or (), after=shaped.after)
+            channels[name] = replace(
+                channels[name], fallback=shaped.fallback or (), after=shaped.after, texts=shaped.texts
+            )
     return channels, faults
 
 
@@ -260,6 +272,14 @@ def _remarks(channels: Mapping[str, Channel]) -> Iterator[Fault]:
         remark = registry.remark(channel.url, channel.secrets)
         if remark is not None:
             yield Fault(("channels", channel.name), remark, of_key=True, warning=True)
+
+
+def _digests_for_pagers(book: Book, channels: Mapping[str, Channel]) -> Iterator[Fault]:
+    for way, part in book.digests:
+        for written in checks.words(way, part, "notify"):
+            if written.word in channels and channels[written.word].page:
+                message = f'"{written.word}" wakes somebody, and a digest never does; name another channel'
+                yield Fault(written.way, message)
 
 
 def _written_url(name: str, part: Any) -> tuple[Way, str | None]:

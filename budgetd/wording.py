@@ -12,6 +12,7 @@ from budgetd import money
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
 from budgetd.period import day_before
+from budgetd.summary import Digest
 
 TITLE_LIMIT = 200
 NAME_LIMIT = 60
@@ -23,6 +24,8 @@ _NOT_ESTIMATED = "code execution and sessions come with the bill"
 CLOCK = "clock"
 
 _OPENING = {
+    Reason.REMINDER: "Still so: ",
+    Reason.ACKNOWLEDGED: "Acknowledged: ",
     Reason.BASELINE: "From before budgetd watched: ",
     Reason.LATE: "Late report: ",
     Reason.LIMIT_LOWERED: "Limit lowered: ",
@@ -43,7 +46,9 @@ _WHY = {
     Reason.LIMIT_RAISED: "The limit in the rules file was raised.",
     Reason.RULE_REMOVED: "The rule is no longer in the rules file, so nothing is watched for it any more.",
     Reason.WORKSPACE_ARCHIVED: "The workspace was archived.",
-    Reason.BY_HAND: "Somebody resolved it by hand; it speaks again at the next step.",
+    Reason.BY_HAND: "It speaks again at its next step.",
+    Reason.ACKNOWLEDGED: "No reminders of what is known; the next step is told again.",
+    Reason.REMINDER: "You were told before; nobody has acknowledged it, and it has moved since.",
     Reason.BLIND: "No alert is resolved and none can be raised until the figures are back. Blind does not mean zero.",
     Reason.REFUSED: "Nothing is watched until the key works again. A running budgetd reads a new key by itself.",
     Reason.RECOVERED: "The figures are back; what happened meanwhile is evaluated now.",
@@ -55,6 +60,8 @@ _WHY = {
     Reason.DRIFT: "Until then that day's figures were estimates from tokens and learned prices.",
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.CONTRACT_DRIFT: "It counts in every total, but rules may not find it by name. A newer budgetd may know it.",
+    Reason.TEMPLATE_FAILED: "The alert went out in budgetd's own words. budgetd check tries templates on samples.",
+    Reason.DIGEST: "It looks back at spend, as the rules file asks; nothing has to be done.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
@@ -75,6 +82,8 @@ _BUDGETD_TITLES = {
     Reason.UNPRICED: "Some tokens have no known price",
     Reason.CONTRACT_DRIFT: "The API's answers are not quite what budgetd knows",
     Reason.TEST: "Test message from budgetd",
+    Reason.DIGEST: "A look back at spend",
+    Reason.TEMPLATE_FAILED: "A template of the rules file does not work",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 
@@ -87,6 +96,8 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     elif notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
         text = f"budgetd cannot see {'same-day ' if _is_of(facts, SAME_DAY_SOURCE) else ''}spend{since}"
+    elif facts.digest is not None:
+        text = _digest_title(facts.digest)
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
@@ -97,6 +108,20 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
 def _is_of(facts: Facts, source: str) -> bool:
     """Whether it is that source that is blind. One that only estimates: the bill is read, or is blind on its own."""
     return any(label.id == source for label in facts.scope)
+
+
+def _digest_title(digest: Digest) -> str:
+    """`16-22 Nov 2026: $12,345.67 spent, 12.3% more than the week before`."""
+    spent, before = digest.spent, digest.before
+    text = f"{spent.period.name}: {'at least ' if spent.missing else ''}{_dollars(spent.amount)} spent"
+    if spent.missing or before.missing or before.amount <= 0:
+        return text
+    more = money.subtract(spent.amount, before.amount)
+    length = digest.every if digest.every in ("day", "month") else "week"
+    share = money.share(abs(more), before.amount)
+    if share == "0%":
+        return f"{text}, as much as the {length} before"
+    return f"{text}, {share} {'more' if more > 0 else 'less'} than the {length} before"
 
 
 def _clock_title(notice: Notice) -> str:
@@ -187,8 +212,9 @@ def lead(notice: Notice) -> str:
 
 
 def severity_word(notice: Notice) -> str:
-    """`Critical`, `Warning`, `Info`; `Resolved` for a resolve."""
-    return "Resolved" if notice.kind is Kind.RESOLVE else notice.severity.value.capitalize()
+    """`Critical`, `Warning`, `Info`; `Resolved` for a resolve, `Acknowledged` when somebody has it."""
+    words = {Kind.RESOLVE: "Resolved", Kind.ACKNOWLEDGE: "Acknowledged"}
+    return words.get(notice.kind, notice.severity.value.capitalize())
 
 
 def _money_left(facts: Facts, tense: str) -> str:
@@ -215,7 +241,17 @@ def why(notice: Notice) -> str:
         return _CLOCK_IS_OFF if notice.reason is Reason.BLIND else _CLOCK_AGREES
     if notice.reason is Reason.BLIND and _is_of(notice.facts, SAME_DAY_SOURCE):
         return _WITHOUT_ESTIMATES
-    return _WHY.get(notice.reason, "")
+    return " ".join(part for part in (_by_hand(notice), _WHY.get(notice.reason, "")) if part)
+
+
+def _by_hand(notice: Notice) -> str:
+    """Who did it and why, as they wrote it."""
+    facts = notice.facts
+    if not facts.person:
+        return ""
+    did = "resolved it by hand" if notice.kind is Kind.RESOLVE else "has it"
+    comment = f": {for_paragraph(facts.comment).rstrip('.')}" if facts.comment else ""
+    return f"{name(facts.person)} {did}{comment}."
 
 
 def _step_sentence(facts: Facts) -> str:
@@ -302,6 +338,13 @@ def basis(facts: Facts) -> str:
 def instead(because: str) -> str:
     """Why a channel gets what was for another one, in a sentence; empty for what is its own."""
     return f"You get this because {for_paragraph(because).rstrip('.')}." if because else ""
+
+
+def held_back(muted_by: str, until: datetime | None, decided: datetime) -> str:
+    """That a silence or quiet time kept a message back, in a sentence; empty when nothing did."""
+    if not muted_by or until is None:
+        return ""
+    return f"Held back until {instant(until)} by {for_paragraph(muted_by)}; decided {instant(decided)}."
 
 
 def not_included(bases: Collection[Basis]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import rivals
 
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -35,3 +36,9 @@ def test_an_unknown_benchmark_is_a_usage_error(
 def test_every_benchmark_is_documented() -> None:
     text = DOCS.read_text()
     assert [name for name in benchmarks.BENCHMARKS if f"`{name}`" not in text] == []
+
+
+def test_without_an_alertmanager_the_rivals_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "program", lambda: None)
+    (figure,) = rivals.figures("S")
+    assert figure.what.startswith("skipped: Debian's prometheus-alertmanager is not installed")

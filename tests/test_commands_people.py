@@ -32,6 +32,7 @@ from budgetd.overview import Around, Overview, Polling, Reading, RuleReadings
 from budgetd.period import Period
 from budgetd.store import DeliveryRecord, StoreError
 from budgetd.stores.sqlite import open_store
+from budgetd.stories import story
 from tests.builders import at, finding, incident, naming, spike
 from tests.cost_pages import NOW, TODAY
 from tests.living import Bill, Hook, Place, Ran, here, living
@@ -429,6 +430,7 @@ def test_one_story_tells_every_notice_message_and_attempt(scene: Scene) -> None:
     assert "audit, attempt 1: login refused" in story
     assert "HTTP 401: ok" in story
     assert "Still to come audit attempt 2" in story
+    assert "The token or password is wrong or revoked" in story
 
 
 @pytest.mark.network
@@ -440,6 +442,9 @@ def test_a_story_as_json_has_every_attempt_and_exact_figures(scene: Scene) -> No
     assert last["reason"] == "step_reached"
     outcomes = {d["channel"]: [a["outcome"] for a in d["attempts"]] for d in last["deliveries"]}
     assert outcomes == {"team": ["delivered"], "audit": ["unauthorised"]}
+    events = [(event["what"], event["channel"]) for event in told["events"]]
+    sent = {(what, name) for what in ("queued", "tried") for name in outcomes}
+    assert set(events) == {("decided", None), ("superseded", "audit"), *sent}
 
 
 @pytest.mark.network
@@ -479,13 +484,14 @@ def test_attempts_that_fail_alike_are_told_once_and_counted() -> None:
         for n, (outcome, detail) in enumerate(outcomes, 1)
     )
     record = DeliveryRecord(sent, attempts)
-    page = list(telling(incident("1"), [notice], {notice.id: [record]}, naming(), Terminal(), created))
-    told = [line.strip() for line in page if "audit, attempt" in line or "alike" in line]
-    assert [line.partition("audit, ")[2] or line for line in told] == [
-        "attempt 1: login refused after 1.0 s",
+    told = story([notice], {notice.id: [record]})
+    page = list(telling(incident("1"), told, [record], naming(), Terminal(), created))
+    shown = [line.strip() for line in page if "audit, attempt" in line or "alike" in line]
+    assert [line.partition("audit, ")[2] or line for line in shown] == [
+        "attempt 1: login refused (1.0 s)",
         "and 11 more attempts alike, the last 18 Nov 18:00 UTC",
-        "attempt 13: failed, to be tried again after 1.0 s",
-        "attempt 14: delivered after 1.0 s",
+        "attempt 13: failed, to be tried again (1.0 s)",
+        "attempt 14: delivered (1.0 s)",
     ]
 
 

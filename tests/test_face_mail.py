@@ -155,7 +155,7 @@ def test_importance_follows_severity(severity: Severity, importance: str, priori
 def test_fault_126_a_late_mail_says_how_late() -> None:
     late = face(notice(), late=timedelta(hours=3))
     assert late.subject.startswith("Late (3 hours): Research has used")
-    assert "Late: decided 3 hours ago, 18 Nov 2026 14:06 UTC; it could not be sent before." in late.html
+    assert "Late: decided 3 hours ago, 18 Nov 2026 14:06 UTC." in late.html
     assert "Late: decided 3 hours ago" in late.plain
 
 

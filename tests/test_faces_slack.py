@@ -153,9 +153,7 @@ def test_a_late_message_says_so_first() -> None:
     payload = post(notice(), late=timedelta(hours=5))
     assert payload["text"].startswith("🟠 Late (5 hours): Research")
     assert lines(payload)[0] == "🟠 Late (5 hours): Research has used 80.2% of its November 2026 budget"
-    assert lines(payload)[2].startswith(
-        "Late: decided 5 hours ago, 18 Nov 2026 14:06 UTC; it could not be sent before. Warning: $987.63"
-    )
+    assert lines(payload)[2].startswith("Late: decided 5 hours ago, 18 Nov 2026 14:06 UTC. Warning: $987.63")
 
 
 def test_a_long_name_leaves_room_for_the_figure() -> None:

@@ -31,6 +31,7 @@ BEHIND = {
     "sqlite3": ["stores/"],
     "yaml": ["rulefile/"],
     "aiosmtpd": ["demo/"],
+    "jinja2": ["templates.py"],
 }
 
 

@@ -84,6 +84,8 @@ RATE = replace(
 OVER = replace(FACTS, amount=Decimal("5205.5"), step=Decimal(1), skipped=(Decimal("0.8"),))
 SAID = [
     Reason.STEP_REACHED,
+    Reason.REMINDER,
+    Reason.ACKNOWLEDGED,
     Reason.BASELINE,
     Reason.LATE,
     Reason.LIMIT_LOWERED,
@@ -106,6 +108,8 @@ SAID = [
     Reason.UNPRICED,
     Reason.CONTRACT_DRIFT,
     Reason.TEST,
+    Reason.DIGEST,
+    Reason.TEMPLATE_FAILED,
 ]
 NOT_SAID = [
     Reason.ALREADY_ANNOUNCED,
@@ -176,6 +180,8 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.RULE_REMOVED, Kind.RESOLVE, "Resolved, rule removed: Research has used 80.2%"),
         (Reason.WORKSPACE_ARCHIVED, Kind.RESOLVE, "Resolved, workspace archived: Research has used 80.2%"),
         (Reason.BY_HAND, Kind.RESOLVE, "Resolved by hand: Research has used 80.2%"),
+        (Reason.REMINDER, Kind.TRIGGER, "Still so: Research has used 80.2%"),
+        (Reason.ACKNOWLEDGED, Kind.ACKNOWLEDGE, "Acknowledged: Research has used 80.2%"),
         (Reason.BLIND, Kind.TRIGGER, "budgetd cannot see spend since 18 Nov 2026 14:00 UTC"),
         (Reason.REFUSED, Kind.TRIGGER, "budgetd's admin key was refused: spend is not being watched"),
         (Reason.RECOVERED, Kind.RESOLVE, "budgetd sees spend again"),
@@ -188,6 +194,8 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.UNPRICED, Kind.INFORM, "Some tokens have no known price"),
         (Reason.CONTRACT_DRIFT, Kind.INFORM, "The API's answers are not quite what budgetd knows"),
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
+        (Reason.DIGEST, Kind.INFORM, "A look back at spend"),
+        (Reason.TEMPLATE_FAILED, Kind.INFORM, "A template of the rules file does not work"),
     ],
 )
 def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind, title: str) -> None:
@@ -310,7 +318,7 @@ def test_each_figure_says_what_it_rests_on(basis: Basis, words: str) -> None:
 def test_fault_126_a_late_message_says_how_late(late: timedelta, words: str) -> None:
     message = read(notice(), now=NOW + late)
     assert message.title.startswith(f"Late ({words}): Research has used")
-    assert message.body.startswith(f"Late: decided {words} ago, 18 Nov 2026 14:06 UTC; it could not be sent before.\n")
+    assert message.body.startswith(f"Late: decided {words} ago, 18 Nov 2026 14:06 UTC.\n")
 
 
 def test_a_message_in_time_says_nothing_of_late() -> None:

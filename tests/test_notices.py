@@ -93,6 +93,15 @@ def test_a_resolve_of_a_removed_rule_says_what_was_last_known() -> None:
     assert notices.question(decision, {}) is None
 
 
+def test_an_end_is_told_as_the_end_of_what_was_said_whatever_became_of_the_rule() -> None:
+    rule = cap(match={"model": "claude-*"})
+    said = notices.of_rule(decided(rule, finding("900", "0.8")), rule, NAMING, (), THROUGH, NOW).facts
+    ended = replace(decided(rule, finding("900", "0.8")), kind=Kind.RESOLVE, reason=Reason.RULE_REMOVED, finding=None)
+    for now_is in (None, cap(match={"model": "gpt-*"}), spike()):
+        facts = notices.of_rule(ended, now_is, NAMING, (), THROUGH, NOW, said).facts
+        assert (facts.rule_type, facts.scope, facts.period_kind) == ("cap", said.scope, "month")
+
+
 def test_an_undivided_rule_is_about_what_its_author_selected() -> None:
     rule = cap(match={"model": ["claude-opus-*", "claude-a"], "workspace": "Research"})
     notice = notices.of_rule(decided(rule, finding("900", "0.8")), rule, NAMING, (), THROUGH, NOW)
@@ -165,7 +174,13 @@ def test_the_texts_that_a_route_may_know_a_notice_by(
     decision = decided(rule, finding("900", "0.8", scope=scope))
     notice = notices.of_rule(decision, rule, NAMING, (), THROUGH, NOW)
     known = notices.labels(notice, rule, NAMING, decision.incident)
-    assert known == {"severity": ("warning",), "rule": ("r",), "type": ("cap",), **expected}
+    assert known == {
+        "incident": (decision.incident.id,),
+        "severity": ("warning",),
+        "rule": ("r",),
+        "type": ("cap",),
+        **expected,
+    }
 
 
 def test_blindness_says_since_when_and_why() -> None:

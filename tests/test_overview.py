@@ -40,7 +40,6 @@ from budgetd.overview import (
     overview,
     polling_states,
     share_of,
-    story,
 )
 from budgetd.period import DAY, midnight
 from budgetd.rules import Rule
@@ -214,35 +213,16 @@ def test_without_a_rules_file_the_channels_are_those_of_the_deliveries() -> None
     assert [(each.name, each.configured) for each in found] == [("team", None)]
 
 
-# --- stories ---------------------------------------------------------------------------------------
-
-
-def test_a_story_is_told_in_the_order_of_time_and_loses_no_attempt() -> None:
-    first = record("team", Outcome.RETRY, Outcome.DELIVERED)
-    second = record("team", Outcome.DELIVERED, number=2)
-    other = record("pager", Outcome.DELIVERED)
-    events = story([notice(1), notice(2)], {"evt_1": [first, other], "evt_2": [second]})
-    assert [event.at for event in events] == sorted(event.at for event in events)
-    assert sum(event.attempt is not None for event in events) == 4
-    kinds = "".join("nda"[(each.delivery is not None) + (each.attempt is not None)] for each in events)
-    assert kinds == "nddaaanda"
-
-
-def test_an_attempt_under_way_is_told_by_its_begin() -> None:
-    (_, _, event) = story([notice()], {"evt_1": [record("team", None)]})
-    assert event.at == NOW + timedelta(hours=1)
-
-
 # --- advice ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("outcome", "detail", "words"),
     [
-        (Outcome.UNAUTHORISED, "HTTP 401: invalid_auth", "wrong or revoked"),
+        (Outcome.UNAUTHORISED, "HTTP 401: invalid_auth", "does not know this token"),
         (Outcome.UNAUTHORISED, "login: 535 5.7.8 authentication failed", "user and password"),
         (Outcome.GONE, "HTTP 410", "does not exist any more"),
-        (Outcome.GONE, 'HTTP 200: {"error":"channel_not_found"}', "invite it"),
+        (Outcome.GONE, 'HTTP 200: {"error":"channel_not_found"}', "/invite"),
         (Outcome.RETRY, "could not connect: NameResolutionError: Failed to resolve 'x'", "name cannot be resolved"),
         (Outcome.RETRY, "the mail server could not be reached: gaierror: [Errno -2]", "name cannot be resolved"),
         (Outcome.RETRY, "could not connect: NewConnectionError: [Errno 111] Connection refused", "Nothing listens"),
@@ -251,9 +231,18 @@ def test_an_attempt_under_way_is_told_by_its_begin() -> None:
         (Outcome.RETRY, "no encrypted connection: SSLCertVerificationError: expired", "certificate"),
         (Outcome.UNAUTHORISED, "no encrypted connection: STARTTLS extension not supported", "offers no encryption"),
         (Outcome.RETRY, "could not connect in time", "does not answer"),
+        (
+            Outcome.RETRY,
+            "could not connect through the proxy: 407 Proxy Authentication Required",
+            "proxy wants a login",
+        ),
+        (Outcome.RETRY, "could not connect through the proxy: 403 Forbidden", "did not let it through"),
+        (Outcome.REJECTED, "HTTP 400: 'routing_key' is invalid", "Events API v2"),
+        (Outcome.UNAUTHORISED, "HTTP 403: no", "wrong or revoked"),
+        (Outcome.RETRY, "the plug-in failed: ImportError: slixmpp", "a package for this service"),
         (Outcome.RETRY, "HTTP 503: busy", "status page"),
         (Outcome.REJECTED, "HTTP 302: redirect to host x refused", "new address"),
-        (Outcome.REJECTED, "sending the mail: 550 no such user", "addresses"),
+        (Outcome.REJECTED, "sending the mail: 550 no such user", "no such address"),
         (Outcome.REJECTED, "HTTP 400: bad", "does not take this message"),
         (Outcome.RATE_LIMITED, "HTTP 429: connection refused by policy", "no more for now"),
         (Outcome.UNKNOWN, "no answer in time after the request was sent", "look whether it arrived"),

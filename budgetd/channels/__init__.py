@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from budgetd.message import Flavour, Message
@@ -32,7 +33,9 @@ class Kind:
 
     `sender` takes the URL and the signing secrets. `explain` says why a URL cannot be used, `remark` what is odd about
     one that can; neither may repeat a secret. `public` are the parts of a URL that may be shown although they look
-    like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml).
+    like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml). `texts`: which
+    texts an operator may write for it. `resent`: how often it is told what is firing, again, as it may forget; None: it
+    remembers.
     """
 
     schemes: tuple[str, ...]
@@ -43,3 +46,5 @@ class Kind:
     flavour: Flavour = Flavour.TEXT
     pager: bool = False
     signs: bool = False
+    texts: tuple[str, ...] = ("title", "body")
+    resent: timedelta | None = None

@@ -30,6 +30,9 @@ class Action(StrEnum):
     RESOLVE = "resolve"
 
 
+_ENDINGS = {Kind.RESOLVE: Action.RESOLVE, Kind.ACKNOWLEDGE: Action.ACKNOWLEDGE}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whose service an event is for, and what its URL says of every event."""
@@ -44,11 +47,15 @@ class Target:
 
 
 def events(message: Message, target: Target) -> list[dict[str, Any]]:
-    """The events that a message comes to: one, or one for each incident when several are resolved at once."""
-    if message.kind is not Kind.RESOLVE:
+    """The events that a message comes to: one, or one for each incident when several are resolved at once.
+
+    That somebody has it or that it is over needs no more than the key.
+    """
+    action = _ENDINGS.get(message.kind)
+    if action is None:
         return [_bounded(trigger(message, target))]
     incidents = dict.fromkeys(notice.incident for notice in message.notices) or [message.incident or message.id]
-    return [ending(Action.RESOLVE, incident, target) for incident in incidents]
+    return [ending(action, incident, target) for incident in incidents]
 
 
 def ending(action: Action, incident: str, target: Target) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-from budgetd.channels import Kind, Sender, apprise, mail, pagerduty, slack, webhook
+from budgetd.channels import Kind, Sender, alertmanager, apprise, console, mail, pagerduty, slack, webhook
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.message import Flavour
 
 # A new channel is one file, and its line here.
 KINDS: tuple[Kind, ...] = (
+    alertmanager.KIND,
+    console.KIND,
     mail.KIND,
     pagerduty.KIND,
     slack.KIND,
@@ -61,7 +64,19 @@ def _usable(url: str) -> Kind | None:
     return kind if kind is not None and kind.explain(url) is None else None
 
 
+def resent(urls: Mapping[str, str]) -> dict[str, timedelta]:
+    """Of the channels by name: those that are told again what is firing, and how often."""
+    kinds = ((name, native(url)) for name, url in urls.items())
+    return {name: kind.resent for name, kind in kinds if kind is not None and kind.resent is not None}
+
+
 def signs(url: str) -> bool:
     """Whether such a channel takes signing secrets."""
     kind = native(url)
     return kind is not None and kind.signs
+
+
+def texts(url: str) -> tuple[str, ...]:
+    """Which of title and body an operator may write for such a channel."""
+    kind = native(url)
+    return kind.texts if kind is not None else ("title", "body")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Sequence
+from ipaddress import ip_address
 from urllib.parse import quote, unquote, unquote_plus
 
 MASK = "***"
@@ -12,6 +13,8 @@ MASK = "***"
 _SHORTEST_SECRET = 3
 
 _HOST = re.compile(r"(?:localhost|\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?\.?", re.ASCII)
+_WORD = re.compile(r"[a-z]{1,12}", re.ASCII)
+_IN_THE_HOUSE = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -40,6 +43,29 @@ def _host(url: str) -> str:
     return host if _HOST.fullmatch(host) else ""
 
 
+def basic_login(credentials: str) -> dict[str, str]:
+    """The header that logs in with a URL's `user:password`; none without a user."""
+    user, _, password = credentials.partition(":")
+    if not user:
+        return {}
+    login = f"{unquote(user)}:{unquote(password)}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode('utf-8', 'replace')).decode()}"}
+
+
+def is_near(host: str) -> bool:
+    """Whether a host is surely of this machine or its own network; nothing is looked up."""
+    try:
+        return not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_IN_THE_HOUSE)
+
+
+def words_of(path: str) -> tuple[str, ...]:
+    """The pieces of a path that are only words: `/budget` hides no "budget"; and the path itself if it has no other."""
+    words = [piece for piece in path.split("/") if _WORD.fullmatch(piece)]
+    return (*words, path) if len(words) == path.count("/") else tuple(words)
+
+
 class Secrets:
     """Every piece of a URL that may be a secret, in the forms in which a service or a library may repeat it.
 
@@ -47,8 +73,8 @@ class Secrets:
     """
 
     def __init__(self, url: str, others: Sequence[str] = (), public: Collection[str] = ()) -> None:
-        pieces = {*_pieces(url), *others, *(other.partition("_")[2] for other in others)} - {"", *public}
-        forms = {form for piece in pieces for form in _forms(piece)}
+        found = {*pieces(url), *others, *(other.partition("_")[2] for other in others)} - {"", *public}
+        forms = {form for piece in found for form in _forms(piece)}
         credentials = unquote(_authority(url)[0])
         if credentials:
             forms |= _as_sent(credentials)
@@ -62,18 +88,19 @@ class Secrets:
         return self._pattern.sub(MASK, text)
 
 
-def _pieces(url: str) -> list[str]:
+def pieces(url: str) -> list[str]:
+    """Every part of a URL that could be a secret, as it stands there."""
     credentials, host, tail = _authority(url)
-    pieces = [credentials, *credentials.split(":"), tail]
+    found = [credentials, *credentials.split(":"), tail]
     if not _HOST.fullmatch(host):
-        pieces += [host, *(piece for piece in re.split(r"[:,]", host) if not _PORT.fullmatch(piece))]
+        found += [host, *(piece for piece in re.split(r"[:,]", host) if not _PORT.fullmatch(piece))]
     path, _, query = tail.partition("?")
-    pieces += [path, *re.split(r"[/,:;#]", path)]
+    found += [path, *re.split(r"[/,:;#]", path)]
     values = [value for part in re.split(r"[&;]", query) for value in [part.partition("=")[2] or part]]
-    pieces += values
+    found += values
     # A value may itself be a list or an address: to=a@example.com,b@example.com; its host is no secret.
-    pieces += [piece for value in values for piece in re.split(r"[\s,/:@]", unquote_plus(value)) if "." not in piece]
-    return pieces
+    found += [piece for value in values for piece in re.split(r"[\s,/:@]", unquote_plus(value)) if "." not in piece]
+    return found
 
 
 def _forms(piece: str) -> set[str]:

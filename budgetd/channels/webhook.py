@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from budgetd import clock
 from budgetd.channels import Kind
 from budgetd.channels.signature import signed_headers
-from budgetd.channels.urls import Secrets
+from budgetd.channels.urls import Secrets, basic_login, is_near, words_of
 from budgetd.message import Message
 from budgetd.model import Receipt
 
-_WORD = re.compile(r"[a-z]{1,12}", re.ASCII)
 _JSON = "application/json"
 _CLOUDEVENT = "application/cloudevents+json"
 # The one part of the query that is for us and not for the receiver.
 _AS_CLOUDEVENT = re.compile(r"(?:^|&)cloudevents=(1|yes|true)(?=&|$)", re.IGNORECASE)
-_IN_THE_HOUSE = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 
 
 class WebhookSender:
@@ -35,7 +31,7 @@ class WebhookSender:
         kind = "https" if parts.scheme == "webhooks" else "http"
         host = parts.netloc.rpartition("@")[2]
         self._address = parts._replace(scheme=kind, netloc=host, query=query.lstrip("&"), fragment="").geturl()
-        self._login = _login(parts)
+        self._login = basic_login(parts.netloc.rpartition("@")[0])
         self._as_cloudevent = query != parts.query
         self._signing = tuple(secrets)
         self._scrub = Secrets(url, secrets, _public(url)).scrub
@@ -71,13 +67,6 @@ def cloudevent(message: Message) -> dict[str, Any]:
     return event | {name: value for name, value in optional.items() if value}
 
 
-def _login(parts: SplitResult) -> dict[str, str]:
-    if not parts.username:
-        return {}
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Authorization": f"Basic {base64.b64encode(login.encode('utf-8', 'replace')).decode()}"}
-
-
 def _explain(url: str) -> str | None:
     try:
         parts = urlsplit(url)
@@ -90,27 +79,17 @@ def _explain(url: str) -> str | None:
 def _remark(url: str, secrets: Sequence[str]) -> str | None:
     parts = urlsplit(url)
     found: list[str] = []
-    if parts.scheme == "webhook" and not _is_near(parts.hostname or ""):
+    if parts.scheme == "webhook" and not is_near(parts.hostname or ""):
         found.append("webhook:// goes out in the clear, for everybody on the way to read; webhooks:// is encrypted")
     if not secrets:
         found.append("without `secret:` nothing is signed: whoever knows the URL can make up alerts")
     return "; ".join(found) or None
 
 
-def _is_near(host: str) -> bool:
-    """Whether a host is surely of this machine or its own network; nothing is looked up."""
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return "." not in host or host.endswith(_IN_THE_HOUSE)
-
-
 def _public(url: str) -> Collection[str]:
-    """A receiver's host may be a single word, and short words of its path are words: `/budget` hides no "budget"."""
+    """A receiver's host may be a single word."""
     parts = urlsplit(url)
-    words = [piece for piece in parts.path.split("/") if _WORD.fullmatch(piece)]
-    alone = [parts.path] if len(words) == parts.path.count("/") else []
-    return (parts.netloc.rpartition("@")[2], parts.hostname or "", *words, *alone)
+    return (parts.netloc.rpartition("@")[2], parts.hostname or "", *words_of(parts.path))
 
 
-KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True)
+KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True, texts=())

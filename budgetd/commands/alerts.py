@@ -32,6 +32,7 @@ from budgetd.overview import firing, naming
 from budgetd.settings import Settings, SettingsError
 from budgetd.store import DeliveryRecord, StateReader, StoreError
 from budgetd.stores.reading import open_read_only
+from budgetd.stories import Line, story
 from budgetd.wording import title
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_CONFIGURATION = 0, 1, 2, 78
@@ -99,11 +100,14 @@ def _one(state: StateReader, arguments: argparse.Namespace) -> list[str]:
     notices = state.notices(incident.id)
     records = {notice.id: state.deliveries(notice.id, EVERYTHING) for notice in notices}
     names = naming(state.recall())
+    lines = story(notices, records)
     if arguments.json:
         document = status_json.incident(incident, names.labels(incident.scope))
+        document["events"] = [_event_json(line) for line in lines]
         document["notices"] = [_notice_json(notice, records[notice.id]) for notice in notices]
         return [json.dumps(document, indent=2)]
-    return list(telling(incident, notices, records, names, terminal(), clock.now()))
+    pending = (record for of_notice in records.values() for record in of_notice)
+    return list(telling(incident, lines, pending, names, terminal(), clock.now()))
 
 
 def find(state: StateReader, prefix: str) -> Incident:
@@ -136,6 +140,19 @@ def _starts(id: str, prefix: str) -> bool:
     return id.startswith(prefix) or id.partition("_")[2].startswith(prefix)
 
 
+def _event_json(line: Line) -> dict[str, Any]:
+    return {
+        "at": status_json.instant(line.at),
+        "what": line.what,
+        "words": line.words,
+        "details": list(line.details),
+        "channel": line.channel or None,
+        "id": line.id or None,
+        "repeated": line.repeated,
+        "last_at": status_json.instant(line.last),
+    }
+
+
 def _notice_json(notice: Notice, records: Sequence[DeliveryRecord]) -> dict[str, Any]:
     return {
         "id": notice.id,
@@ -157,6 +174,7 @@ def _delivery_json(record: DeliveryRecord) -> dict[str, Any]:
         "state": delivery.state.value,
         "page": delivery.page,
         "face": delivery.face.value,
+        "because": delivery.because or None,
         "created_at": status_json.instant(delivery.created_at),
         "next_attempt_at": status_json.instant(delivery.next_attempt_at)
         if delivery.state is DeliveryState.PENDING

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from budgetd.advice import advice
 from budgetd.commands.status_text import HELD, SEVERITY_COLOURS, figures, percent, short, what
 from budgetd.commands.terminal import Terminal, cells, fit
-from budgetd.escaping import for_text, name
+from budgetd.escaping import name
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Attempt, Delivery, DeliveryState, Incident, Notice, Outcome, Reason, State
-from budgetd.overview import Event, Firing, story
+from budgetd.model import DeliveryState, Incident, Reason, State
+from budgetd.overview import Firing
 from budgetd.scope import Naming
 from budgetd.store import DeliveryRecord
-from budgetd.wording import ago, instant, title
+from budgetd.stories import BAD, GOOD, Line
+from budgetd.wording import ago, instant
 
-_OUTCOME_WORDS = {
-    Outcome.DELIVERED: "delivered",
-    Outcome.RETRY: "failed, to be tried again",
-    Outcome.RATE_LIMITED: "told to wait",
-    Outcome.REJECTED: "message refused",
-    Outcome.UNAUTHORISED: "login refused",
-    Outcome.GONE: "destination gone",
-    Outcome.UNKNOWN: "nobody knows whether it arrived",
+_COLOURS = {GOOD: "green", BAD: "red", **{each.value: colour for each, colour in SEVERITY_COLOURS.items()}}
+# Why the last evaluation said nothing of it, beside what `status` says.
+_QUIET = {
+    Reason.ALREADY_ANNOUNCED: "Nothing is said at present: no step above those announced is reached.",
 }
-
-Records = Mapping[str, Sequence[DeliveryRecord]]
+# How far the words of a line are in, by its depth, and how far what stands below it.
+_INDENTS = (("", 12), ("  ", 14), ("     ", 19))
 
 
 def listing(
@@ -81,54 +79,29 @@ def short_id(id: str, others: Sequence[str]) -> str:
 
 def telling(
     incident: Incident,
-    notices: Sequence[Notice],
-    records: Records,
+    lines: Sequence[Line],
+    pending: Iterable[DeliveryRecord],
     names: Naming,
     screen: Terminal,
     now: datetime,
 ) -> Iterator[str]:
-    """The story as a page: how it stands, then what happened, in the order of time."""
+    """The story as a page: how it stands, then what happened, in the order of time, then what is `pending`."""
     yield from _standing(incident, names, screen)
     day = None
-    for event, repeated in grouped(story(notices, records)):
-        if event.at.date() != day:
-            day = event.at.date()
+    for line in lines:
+        if line.at.date() != day:
+            day = line.at.date()
             yield ""
-            yield screen.paint(f"{event.at:%A} {day.day} {event.at:%B %Y} (UTC)", "bold")
-        yield from _event(event, screen)
-        if repeated:
-            last = repeated[-1]
-            count = f"{len(repeated)} more attempt{'s' if len(repeated) > 1 else ''} alike"
-            yield f"{'':19}and {count}, the last {short(last.at)}"
-    if not notices:
+            yield screen.paint(f"{line.at:%A} {day.day} {line.at:%B %Y} (UTC)", "bold")
+        yield from _line(line, screen)
+    if not lines:
         yield "  nobody was told anything yet"
-    waiting = [r.delivery for of in records.values() for r in of if r.delivery.state is DeliveryState.PENDING]
+    waiting = {record.delivery.id: record for record in pending if record.delivery.state is DeliveryState.PENDING}
     if waiting:
         yield ""
         yield screen.paint("Still to come", "bold")
-    for delivery in {delivery.id: delivery for delivery in waiting}.values():
-        yield from _waiting(delivery, screen, now)
-
-
-def grouped(events: Iterable[Event]) -> Iterator[tuple[Event, list[Event]]]:
-    """Each event, and the attempts right after it that failed just as it did."""
-    kept: Event | None = None
-    alike: list[Event] = []
-    for event in events:
-        if kept is not None and _alike(kept, event):
-            alike.append(event)
-            continue
-        if kept is not None:
-            yield kept, alike
-        kept, alike = event, []
-    if kept is not None:
-        yield kept, alike
-
-
-def _alike(one: Event, other: Event) -> bool:
-    if one.attempt is None or other.attempt is None or one.delivery != other.delivery:
-        return False
-    return (one.attempt.outcome, one.attempt.detail) == (other.attempt.outcome, other.attempt.detail)
+    for record in waiting.values():
+        yield from _waiting(record, screen, now)
 
 
 def _standing(incident: Incident, names: Naming, screen: Terminal) -> Iterator[str]:
@@ -142,42 +115,31 @@ def _standing(incident: Incident, names: Naming, screen: Terminal) -> Iterator[s
     if is_of_rule(incident):
         parts.append(f"{figures(each)}.")
         parts += [f"Announced: {', '.join(map(percent, incident.announced))}."] if incident.announced else []
-    if incident.held is not None and incident.held in HELD:
-        parts.append(HELD[incident.held])
+    why = HELD.get(incident.held) or _QUIET.get(incident.held) if incident.held is not None else None
+    if why is not None and incident.state is not State.RESOLVED:
+        parts.append(why)
     yield from screen.wrapped(" ".join(parts), 0)
 
 
-def _event(event: Event, screen: Terminal) -> Iterator[str]:
-    clock_time = f"  {event.at:%H:%M:%S}  "
-    if event.delivery is None:
-        notice = event.notice
-        word = f"{notice.reason.value.replace('_', ' ')}, {notice.severity.value}"
-        yield screen.line(clock_time + screen.paint(word, SEVERITY_COLOURS[notice.severity]), notice.id)
-        yield from screen.wrapped(title(notice), 12)
-        if notice.facts.text:
-            yield from screen.wrapped(name(notice.facts.text, 1200), 12)
-    elif event.attempt is None:
-        others = len(event.delivery.notices) - 1
-        together = f", with {others} other notice{'s' if others > 1 else ''}" if others else ""
-        page = " (a page)" if event.delivery.page else ""
-        yield screen.line(f"{clock_time}  to {name(event.delivery.channel)}{page}{together}", event.delivery.id)
-    else:
-        yield from _attempt(event.attempt, event.delivery, clock_time, screen)
+def _line(line: Line, screen: Terminal) -> Iterator[str]:
+    """What happened, when; its id at the end where it is not that of a line above."""
+    indent, below = _INDENTS[line.depth]
+    first, *rest = screen.wrapped(line.words, below, first=12 + len(indent))
+    words = f"  {line.at:%H:%M:%S}  {indent}{screen.paint(first.strip(), *filter(None, [_COLOURS.get(line.tone)]))}"
+    yield screen.line(words, line.id) if line.depth < 2 and line.id else words
+    yield from rest
+    for detail in line.details:
+        yield from screen.wrapped(detail, below)
+    if line.repeated and line.last is not None:
+        count = f"{line.repeated} more attempt{'s' if line.repeated > 1 else ''} alike"
+        yield f"{'':{below}}and {count}, the last {short(line.last)}"
 
 
-def _attempt(attempt: Attempt, delivery: Delivery, clock_time: str, screen: Terminal) -> Iterator[str]:
-    outcome = attempt.outcome
-    colour = "green" if outcome is Outcome.DELIVERED else "red"
-    word = _OUTCOME_WORDS[outcome] if outcome is not None else "under way, or the process ended meanwhile"
-    took = ""
-    if attempt.ended_at is not None:
-        took = f" after {(attempt.ended_at - attempt.started_at).total_seconds():.1f} s"
-    yield f"{clock_time}     {name(delivery.channel)}, attempt {attempt.number}: {screen.paint(word, colour)}{took}"
-    if outcome not in (None, Outcome.DELIVERED) and attempt.detail:
-        yield from screen.wrapped(for_text(attempt.detail), 19)
-
-
-def _waiting(delivery: Delivery, screen: Terminal, now: datetime) -> Iterator[str]:
+def _waiting(record: DeliveryRecord, screen: Terminal, now: datetime) -> Iterator[str]:
+    delivery = record.delivery
     seconds = (delivery.next_attempt_at - now).total_seconds()
     due = "due now" if seconds <= 0 else f"next try {instant(delivery.next_attempt_at)}"
     yield f"  {fit(name(delivery.channel), 10)}  attempt {delivery.attempts + 1}, {due}"
+    last = record.attempts[-1] if record.attempts else None
+    if last is not None and last.outcome is not None:
+        yield from screen.wrapped(advice(last.outcome, last.detail), 14)

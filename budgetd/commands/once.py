@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import queue
-import re
+import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
+from typing import TextIO
 
 from budgetd import clock, logs
 from budgetd.caretaker import Caretaker
+from budgetd.channels import console
+from budgetd.channels.urls import scheme
 from budgetd.commands import wiring
+from budgetd.commands.arguments import instant
 from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
+from budgetd.digests import Digests
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import render_safely
 from budgetd.model import Changes, Failure
@@ -29,14 +34,12 @@ from budgetd.settings import Settings
 from budgetd.store import Store, StoreError
 from budgetd.stores.sqlite import open_rehearsal, open_store
 
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.description = "Read the bill, evaluate the rules, deliver what is due; then end."
     parser.epilog = "example: budgetd once --dry-run     (from cron: budgetd once || echo 'budgetd needs a look')"
-    parser.add_argument("--at", type=_instant, metavar="TIME", help="as of that time (RFC 3339, 2026-11-18T06:00:00Z)")
+    parser.add_argument("--at", type=instant, metavar="TIME", help="as of that time (RFC 3339, 2026-11-18T06:00:00Z)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent; keep and send nothing")
 
 
@@ -74,10 +77,21 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: boo
         lanes = InThisThread(equipment.senders, inbox.put)
         outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
         seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
+        # The sources have been read, so nothing more will come in this process.
+        digests = Digests(store, evaluator, settle=timedelta(0))
+        caretaker.doing(lambda: digests.send_due(now), now, steady)
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
+        caretaker.doing(lambda: outbox.resend(now), now, steady)
         waiting = len(store.recall().outbox)
         written = _leave(caretaker, store, now)
-        return max(_summary(seen, delivered, waiting), wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+        code = _summary(seen, delivered, waiting, _beside_messages(rulebook))
+        return max(code, wiring.EXIT_DONE if written else wiring.EXIT_FAILED)
+
+
+def _beside_messages(rulebook: Rulebook) -> TextIO:
+    """Where the summary goes: standard output, unless that is where messages are printed."""
+    printing = any(scheme(channel.url) in console.KIND.schemes for channel in rulebook.channels.values())
+    return sys.stderr if printing else sys.stdout
 
 
 def _read(
@@ -104,13 +118,14 @@ def _leave(caretaker: Caretaker, store: Store, now: datetime) -> bool:
     return False
 
 
-def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int) -> int:
+def _summary(seen: Sequence[tuple[Observation, Changes]], delivered: int, waiting: int, output: TextIO) -> int:
     blind = _complain(seen)
     reached = [changes.through for _, changes in seen if changes.through is not None]
     if reached:
         said = sum(len(changes.notices) for _, changes in seen)
         through = f"{max(reached):%d %b %Y %H:%M} UTC"
-        print(f"Data through {through}. {_count(said, 'notice')}, {_count(delivered, 'message')} delivered.")
+        done = f"{_count(said, 'notice')}, {_count(delivered, 'message')} delivered."
+        print(f"Data through {through}. {done}", file=output)
     if waiting:
         wiring.complain(
             f"{_count(waiting, 'message')} could not be delivered yet and will be tried again; see budgetd alerts"
@@ -131,7 +146,8 @@ def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock
         caretaker, steady = Caretaker(state, evaluator), clock.monotonic()
         with wiring.connected(settings, state.recall(), evaluator) as readers:
             seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
-    deliveries = [delivery for _, changes in seen for delivery in changes.deliveries]
+        looks_back = Digests(state, evaluator, settle=timedelta(0)).send_due(now)
+    deliveries = [*(delivery for _, changes in seen for delivery in changes.deliveries), *looks_back]
     for delivery in deliveries:
         message = render_safely(delivery, now)
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
@@ -170,12 +186,3 @@ def _rehearsal(database: Path, now: datetime) -> Iterator[Store]:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-def _instant(text: str) -> datetime:
-    if _RFC_3339.fullmatch(text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an RFC 3339 time such as 2026-11-18T06:00:00Z")
-    try:
-        return datetime.fromisoformat(text.upper().replace(" ", "T")).astimezone(UTC)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

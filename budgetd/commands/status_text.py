@@ -42,6 +42,8 @@ _OWN_MATTERS = {
     f"budgetd:{Reason.DRIFT.value}": "a bill was far from its estimate",
     f"budgetd:{Reason.UNPRICED.value}": "tokens have no known price",
     f"budgetd:{Reason.CONTRACT_DRIFT.value}": "the API's answers are not what budgetd knows",
+    f"budgetd:{Reason.TEMPLATE_FAILED.value}": "a template of the rules file does not work",
+    f"budgetd:{Reason.DIGEST.value}": "a digest was sent",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from budgetd import money, wording
+from budgetd import digest_words, money, wording
 from budgetd.escaping import for_html, for_text, name, shorten
+from budgetd.faces import digest_mail
 from budgetd.message import (
     BROKEN,
     MOST_CONTRIBUTORS,
@@ -91,6 +92,8 @@ def _preheader(message: Message) -> str:
     first = message.notices[0]
     if len(message.notices) > 1:
         return _data_through(message.notices)
+    if first.facts.digest is not None:
+        return digest_words.preheader(first.facts.digest)
     opening = wording.lead(first) or wording.why(first)
     if first.facts.amount is None or not first.facts.contributors:
         return opening
@@ -176,6 +179,11 @@ border-top:5px solid {_TONES[tone][0]};font-family:{_FONT};font-size:15px;line-h
 
 def _single(message: Message, notice: Notice, now: datetime) -> list[str]:
     facts = notice.facts
+    if facts.digest is not None:
+        ids = f"Digest {name(facts.digest.id)} · alert {message.id}. Sent {wording.instant(now)}."
+        head = _heading("Look back at spend", message.title, _tone(notice))
+        notes = [_paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
+        return [head, *filter(None, notes), *digest_mail.rows(facts.digest, notice), _button(), _foot([ids])]
     rows = [_head(message, notice), _paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
     rows += [_figure(notice), _paragraph(_sentences(notice))]
     rows += [_comparison(notice), _details(facts), _contributors(facts)]

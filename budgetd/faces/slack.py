@@ -16,7 +16,8 @@ from typing import Any
 
 from budgetd import escaping, money, wording
 from budgetd.escaping import name
-from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message
+from budgetd.faces import digest_slack
+from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message, late_note
 from budgetd.model import Comparison, Contributor, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
 
@@ -92,19 +93,21 @@ def _notification(message: Message) -> str:
     first = message.notices[0].facts
     one = len(message.notices) == 1 and message.kind is not Kind.RESOLVE
     top = f" · most of it: {_driver(first.contributors[0])}" if one and first.contributors else ""
-    return _fit(f"{mark(message.severity, message.kind)} {_words(message.title + top)}", TEXT_LIMIT)
+    return _fit(f"{mark(message.severity, message.kind)} {words(message.title + top)}", TEXT_LIMIT)
 
 
 def _text_only(message: Message) -> str:
     """Title and body; `body` is escaped for Slack already."""
-    body = COST_REPORT.join(_unlinked(part) for part in message.body.split(COST_REPORT))
+    body = message.body
+    if "body" not in message.own:
+        body = COST_REPORT.join(_unlinked(part) for part in body.split(COST_REPORT))
     if message.face is Face.MINIMAL:
         return _fit(body, TEXT_LIMIT)
-    return _fit(f"{mark(message.severity, message.kind)} *{_words(message.title)}*\n{body}", TEXT_LIMIT)
+    return _fit(f"{mark(message.severity, message.kind)} *{words(message.title)}*\n{body}", TEXT_LIMIT)
 
 
-def _words(text: str) -> str:
-    """Text from outside among Slack's own markup."""
+def words(text: str) -> str:
+    """Text from outside as it may stand among Slack's own markup."""
     return _unlinked(escaping.for_slack(escaping.without_mentions(text)))
 
 
@@ -118,9 +121,12 @@ def _unlinked(text: str) -> str:
 def _single(message: Message) -> list[Json]:
     notice = message.notices[0]
     late = _late(notice, message)
-    prefix = f"Late ({wording.ago(notice.created_at, late)}): " if late else ""
+    digest = notice.facts.digest
+    if digest is not None:
+        told = " ".join(part for part in (message.because, late_note(notice, late) if late else "") if part)
+        return digest_slack.blocks(digest, notice, message.title, told, message.id)
     blocks = [
-        _header(f"{mark(notice.severity, notice.kind)} {prefix}{wording.headline(notice, _HEADER_NAME)}"),
+        _header(f"{mark(notice.severity, notice.kind)} {_headline(message, notice, late)}"),
         _plain_section(message.because),
         _section(_figures(notice)),
         _plain_section(_sentences(notice, late)),
@@ -129,6 +135,13 @@ def _single(message: Message) -> list[Json]:
         *_origin(message, notice),
     ]
     return [block for block in blocks if block]
+
+
+def _headline(message: Message, notice: Notice, late: datetime | None) -> str:
+    if "title" in message.own:
+        return message.title
+    prefix = f"Late ({wording.ago(notice.created_at, late)}): " if late else ""
+    return prefix + wording.headline(notice, _HEADER_NAME)
 
 
 def _brief(message: Message) -> list[Json]:
@@ -159,7 +172,7 @@ def _figures(notice: Notice) -> str:
     if facts.limit is None or facts.limit <= 0:
         return f"{spent} spent"
     if facts.comparison is not None:
-        return f"{spent}, {_words(wording.times_baseline(facts))}"
+        return f"{spent}, {words(wording.times_baseline(facts))}"
     of = ", limit" if rate else " of"
     text = f"*{money.share(facts.amount, facts.limit)}*  ·  {spent}{of} {money.round_dollars(facts.limit)}"
     return text if calm else f"{_bar(facts.amount, facts.limit)} {text}"
@@ -169,7 +182,7 @@ def _two_bars(facts: Facts, amount: Decimal, comparison: Comparison) -> str:
     """The day and what it is compared with, one above the other."""
     most, baseline = max(amount, comparison.baseline), comparison.baseline
     day = f"  ·  {facts.period.name}" if facts.period else ""
-    usual = f"  ·  {_words(name(comparison.against))}"
+    usual = f"  ·  {words(name(comparison.against))}"
     spent = f"{wording.at_least(facts)}*{money.dollars(amount)}*"
     return f"{_bar(amount, most)} {spent}{day}\n{_bar(baseline, most)} {money.dollars(baseline)}{usual}"
 
@@ -185,7 +198,7 @@ def _sentences(notice: Notice, late: datetime | None) -> str:
     told = ""
     if late:
         decided = f"{wording.ago(notice.created_at, late)} ago, {wording.instant(notice.created_at)}"
-        told = f"Late: decided {decided}; it could not be sent before."
+        told = f"Late: decided {decided}."
     # What a rate comes to stands in fields of its own.
     lead = f"{wording.severity_word(notice)}." if _outlook(notice) else wording.lead(notice)
     return " ".join(part for part in (told, lead, wording.why(notice)) if part)

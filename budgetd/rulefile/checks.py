@@ -44,6 +44,7 @@ class Book:
         self.routes = [(("routes", n), mapping(part)) for n, part in enumerate(sequence(top.get("routes")))]
         self.quiet = [(("quiet", n), mapping(part)) for n, part in enumerate(sequence(top.get("quiet")))]
         self.rules = [(("rules", n), mapping(part)) for n, part in enumerate(sequence(top.get("rules")))]
+        self.digests = [(("digests", n), mapping(part)) for n, part in enumerate(sequence(top.get("digests")))]
         self.ids = frozenset(rule["id"] for _, rule in self.rules if isinstance(rule.get("id"), str))
 
     def line(self, way: Way) -> int:
@@ -75,7 +76,9 @@ def words(way: Way, part: Mapping[str, Any], *keys: str) -> list[Written]:
 
 def mistakes(book: Book) -> Iterator[Fault]:
     """Everything that keeps the file from being used."""
-    yield from _ids_twice(book)
+    yield from _ids_twice(book, "rule", book.rules)
+    yield from _ids_twice(book, "digest", book.digests)
+    yield from _ids_twice(book, "quiet time", book.quiet)
     yield from _unknown_channels(book)
     yield from _unknown_groups(book)
     yield from _unknown_rules(book)
@@ -85,21 +88,20 @@ def mistakes(book: Book) -> Iterator[Fault]:
             yield Fault((*way, "excluded"), 'unknown key "excluded"; did you mean "except"?', of_key=True)
 
 
-def _ids_twice(book: Book) -> Iterator[Fault]:
-    for kind, parts in (("rule", book.rules), ("quiet time", book.quiet)):
-        first: dict[str, Way] = {}
-        for way, part in parts:
-            name = part.get("id")
-            if not isinstance(name, str):
-                continue
-            if name in first:
-                line = book.line((*first[name], "id"))
-                yield Fault((*way, "id"), f'a second {kind} with the id "{name[:64]}"; the first is on line {line}')
-            first.setdefault(name, way)
+def _ids_twice(book: Book, kind: str, parts: Iterable[tuple[Way, Mapping[str, Any]]]) -> Iterator[Fault]:
+    first: dict[str, Way] = {}
+    for way, part in parts:
+        name = part.get("id")
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            line = book.line((*first[name], "id"))
+            yield Fault((*way, "id"), f'a second {kind} with the id "{name[:64]}"; the first is on line {line}')
+        first.setdefault(name, way)
 
 
 def _unknown_channels(book: Book) -> Iterator[Fault]:
-    named = [(way, part, "notify") for way, part in (*book.rules, *book.routes)]
+    named = [(way, part, "notify") for way, part in (*book.rules, *book.routes, *book.digests)]
     for way, part, key in (*named, *((way, part, "channels") for way, part in book.quiet)):
         for written in words(way, part, key):
             if written.word not in book.channels:

@@ -14,6 +14,7 @@ from budgetd.rulefile.shape import (
     RULE_CLASSES,
     ChannelPart,
     DefaultsPart,
+    DigestPart,
     GroupPart,
     RouteMatch,
     RoutePart,
@@ -117,7 +118,12 @@ def _keys(way: Way, document: Document) -> tuple[str, ...]:
     elif depth == 1:
         found = DefaultsPart if top == "defaults" else None
     elif depth == 2:
-        parts: Mapping[Any, type[BaseModel]] = {"channels": ChannelPart, "groups": GroupPart, "routes": RoutePart}
+        parts: Mapping[Any, type[BaseModel]] = {
+            "channels": ChannelPart,
+            "groups": GroupPart,
+            "routes": RoutePart,
+            "digests": DigestPart,
+        }
         found = RULE_CLASSES.get(_type_of(document.at(way))) if top == "rules" else parts.get(top)
     elif depth == 3:
         found = RouteMatch if top == "routes" else Matcher

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from budgetd.fields import Words, mistake
 from budgetd.model import Match
+from budgetd.period import instant
 from budgetd.quiet import EVERY_DAY, Event, Nightly, Quiet
+from budgetd.rulefile.timing import TimeOfDay, Zone
+from budgetd.schedule import ALWAYS_KNOWN, WEEKDAYS, zone
 
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 LONGEST_EVENT = timedelta(days=62)
 
-_CLOCK = re.compile(r"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9])", re.ASCII)
 _MOMENT = re.compile(r"(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ](?P<time>(?:[01][0-9]|2[0-3]):[0-5][0-9])", re.ASCII)
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}", re.ASCII)
-
-
-def _clock(value: Any) -> time:
-    wanted = "a time of the day such as 22:00"
-    found = _CLOCK.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        raise mistake(f"expected {wanted}, not {str(value)[:40]!r}")
-    return time(int(found["hour"]), int(found["minute"]))
 
 
 def _moment(value: Any) -> datetime:
@@ -41,18 +32,6 @@ def _moment(value: Any) -> datetime:
         raise mistake(f"expected {wanted}; there is no {found['day']}") from None
 
 
-def _zone(value: Any) -> ZoneInfo:
-    wanted = "an IANA time zone such as Europe/Berlin or UTC"
-    if isinstance(value, str) and _ZONE.fullmatch(value) is not None:
-        try:
-            return ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise mistake(
-                f"this machine knows no time zone {value[:40]!r}: it is misspelt, or the package tzdata is missing"
-            ) from None
-    raise mistake(f"expected {wanted}, not {str(value)[:40]!r}")
-
-
 def _days(value: tuple[str, ...]) -> tuple[str, ...]:
     for index, word in enumerate(value):
         if word not in WEEKDAYS:
@@ -60,16 +39,10 @@ def _days(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Clock = Annotated[time, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": _CLOCK.pattern})]
 Moment = Annotated[
     datetime,
     BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}$"}),
-]
-Zone = Annotated[
-    ZoneInfo,
-    BeforeValidator(_zone),
-    WithJsonSchema({"type": "string", "description": "an IANA time zone: Europe/Berlin"}),
 ]
 Days = Annotated[
     Words,
@@ -81,15 +54,15 @@ Days = Annotated[
 class QuietTime(BaseModel):
     """When messages wait: daily `from` a time `to` another, or once from `start` to `end`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="what messages call it")
-    from_: Clock | None = Field(default=None, alias="from", description="quiet hours: they begin")
-    to: Clock | None = Field(default=None, description="quiet hours: they end, on the next day if that is earlier")
+    from_: TimeOfDay | None = Field(default=None, alias="from", description="quiet hours: they begin")
+    to: TimeOfDay | None = Field(default=None, description="quiet hours: they end, on the next day if that is earlier")
     days: Days | None = Field(default=None, description="the days on which they begin; left out: every day")
     start: Moment | None = Field(default=None, description="a planned event: it begins")
     end: Moment | None = Field(default=None, description="a planned event: it ends")
-    zone: Zone = Field(default=ZoneInfo("UTC"), description="whose clock; left out: UTC")
+    zone: Zone = Field(default=ALWAYS_KNOWN, description="whose clock; left out: UTC")
     channels: Words | None = Field(default=None, description="only in these channels; left out: in all of them")
 
     def model_post_init(self, context: Any, /) -> None:
@@ -119,10 +92,10 @@ class QuietTime(BaseModel):
     def _when(self) -> Nightly | Event:
         if self.from_ is not None and self.to is not None:
             days = EVERY_DAY if self.days is None else frozenset(WEEKDAYS.index(day) for day in self.days)
-            return Nightly(self.from_, self.to, self.zone, days)
+            return Nightly(self.from_, self.to, zone(self.zone), days)
         if self.start is None or self.end is None:
             raise AssertionError("checked when it was read")
         return Event(self._at(self.start), self._at(self.end))
 
     def _at(self, moment: datetime) -> datetime:
-        return moment.replace(tzinfo=self.zone).astimezone(UTC)
+        return instant(moment.date(), moment.time(), zone(self.zone))

@@ -14,7 +14,7 @@ Explain = Callable[[str], str | None]
 # `$${` stands for `${` itself.
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://.", re.ASCII)
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,31})://", re.ASCII)
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 # What wakes people up; each of them keeps incidents of its own.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
@@ -11,8 +11,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from budgetd.fields import SeverityWord, Words, mistake, stretch
 from budgetd.model import Severity
 from budgetd.rulefile.quiet_part import QuietTime
+from budgetd.rulefile.timing import Every, TimeOfDay, Zone
 from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
+from budgetd.schedule import ALWAYS_KNOWN, Schedule
+from budgetd.summary import DIGEST_RULE
 
 # Written in DESIGN and not built yet. They are refused, never silently without effect.
 LATER_RULE_TYPES = ("forecast", "first_seen")
@@ -88,6 +91,15 @@ def _after(value: Any) -> timedelta:
     return length
 
 
+def _template(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise mistake("expected a text with {{ fields }} of the message in it")
+    return value
+
+
+Template = Annotated[str, BeforeValidator(_template), WithJsonSchema({"type": "string", "minLength": 1})]
+
+
 class ChannelPart(_Part):
     url: Annotated[str, BeforeValidator(_url_text)] = Field(
         repr=False, description="an Apprise URL; ${NAME} takes an environment variable or a credential of that name"
@@ -109,6 +121,17 @@ class ChannelPart(_Part):
         BeforeValidator(_after),
         WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,3}[smh]$", "description": "that while: 2m"}),
     ] = FALL_BACK_AFTER
+
+    title: Template | None = Field(
+        default=None,
+        description="a title of your own for alerts on spend: {{ scope.name }}: {{ money.spent | dollars }}",
+    )
+    body: Template | None = Field(default=None, description="text of your own for alerts on spend, in place of ours")
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The templates, by what they are of."""
+        return {name: text for name, text in (("title", self.title), ("body", self.body)) if text is not None}
 
     def model_post_init(self, context: Any, /) -> None:
         if "after" in self.model_fields_set and self.fallback is None:
@@ -144,6 +167,28 @@ class QuietPart(QuietTime):
     )
 
 
+class DigestPart(_Part):
+    """A look back at spend, sent by the clock."""
+
+    id: Name = Field(description="stable: it is part of what makes a digest one that was sent")
+    every: Every = Field(
+        description="a weekday: the last seven days; day: the last one; month: the last month, on the 1st"
+    )
+    at: TimeOfDay = Field(default=time(8), description="on a 24-hour clock; default: 08:00")
+    zone: Zone = Field(default=ALWAYS_KNOWN, description="an IANA time zone such as Europe/Berlin; default: UTC")
+    notify: Words = Field(description="names of channels; pagers get none")
+
+    @property
+    def rule(self) -> str:
+        """What it is kept under among the rules, none of which can be called so."""
+        return f"{DIGEST_RULE}/{self.id}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """When it is due."""
+        return Schedule(self.every, self.at, self.zone)
+
+
 class DefaultsPart(_Part):
     severity: SeverityWord = Severity.WARNING
 
@@ -170,3 +215,4 @@ class RulesFile(_Part):
     )
     defaults: DefaultsPart = DefaultsPart()
     rules: tuple[AnyRule, ...] = Field(min_length=1)
+    digests: tuple[DigestPart, ...] = Field(default=(), description="looks back at spend, sent by the clock")
