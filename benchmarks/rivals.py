@@ -129,16 +129,16 @@ def _killed(ring: _Ring, each: int) -> Iterator[Figure]:
     }
     for (name, status), future in played.items():
         if name:
-            ours, theirs = played["", status].result(), future.result()
+            tallies = played["", status].result(), future.result()
             for phase in PHASES:
-                yield _against(f"{status}, killed {phase}", ours[phase], theirs[phase], name)
+                yield _against(f"{status}, killed {phase}", *(tally[phase] for tally in tallies), name=name)
     for name in makes:
         if name:
-            both = [
+            ours, theirs = (
                 _in_all(played[who, status].result() for status in (FIRING, RESOLVED) if (name, status) in played)
                 for who in ("", name)
-            ]
-            yield _against("in all", *both, name)
+            )
+            yield _against("in all", ours, theirs, name)
 
 
 def _in_all(found: Iterable[dict[str, Tally]]) -> Tally:
@@ -250,6 +250,7 @@ def _rerouted(ring: _Ring) -> Iterator[Figure]:
     yield _against(
         "told that it is over", *(" and ".join(path for path, count in told.items() if count) for told in found)
     )
+    yield Figure("  the end belongs to whoever was told of the beginning", "")
 
 
 def _staged(act: Callable[[Contender], bool], who: Contender, folders: Iterator[Path]) -> dict[str, int] | None:
