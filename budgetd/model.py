@@ -318,7 +318,7 @@ class Cause(StrEnum):
 
     VOLUME = "volume"  # more or fewer tokens, everything else as before
     MODEL_MIX = "model_mix"  # a larger part of them on dearer or cheaper models, new ones included
-    TOKEN_MIX = "token_type_mix"  # within each model other kinds of tokens
+    KIND_MIX = "token_type_mix"  # within each model other kinds of tokens
     TERMS = "tier"  # within those other service tiers, context windows, regions, speeds
     OTHER = "other"  # what has no price by the token: searches, code execution, credits
 
