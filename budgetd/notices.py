@@ -10,8 +10,11 @@ from budgetd.model import (
     Basis,
     Contributor,
     Facts,
+    Forecast,
     Health,
+    History,
     Incident,
+    Increase,
     Kind,
     Label,
     Notice,
@@ -45,6 +48,10 @@ def of_rule(
     contributors: Sequence[Contributor],
     through: datetime | None,
     now: datetime,
+    *,
+    forecast: Forecast | None = None,
+    history: History | None = None,
+    increase: Increase | None = None,
 ) -> Notice:
     """The notice of a rule's incident. `rule` is None when the rule is gone."""
     incident, finding = decision.incident, decision.finding
@@ -65,6 +72,9 @@ def of_rule(
         comparison=finding.comparison if finding is not None else None,
         pace=finding.pace if finding is not None else None,
         contributors=tuple(contributors[:TOP_CONTRIBUTORS]),
+        forecast=forecast,
+        history=history,
+        increase=increase,
     )
     return _notice(decision, facts, now)
 
