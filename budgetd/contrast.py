@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
@@ -213,9 +213,11 @@ def _with_kind(mover: Mover, before: _Sums, after: _Sums) -> Mover:
         increase.by(_kind, {cell: amount for cell, amount in side.cells.items() if cell.model == mover.name})
         for side in (before, after)
     )
+    if not then and not now:
+        return replace(mover, dimension="cost_type")
     kinds = increase.movers("token_type", then, now)
-    return Mover(mover.dimension, mover.name, mover.before, mover.after, kinds[0].name if kinds else "")
+    return replace(mover, token_type=kinds[0].name) if kinds else mover
 
 
 def _renamed(mover: Mover, naming: Naming) -> Mover:
-    return Mover(mover.dimension, naming.called("workspace", mover.name)[-1], mover.before, mover.after)
+    return replace(mover, name=naming.called("workspace", mover.name)[-1])

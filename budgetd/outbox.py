@@ -18,7 +18,10 @@ REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
 
 
 class Outbox:
-    """Sends what is due and settles what was sent. A message is marked as delivered only after it was."""
+    """Sends what is due and settles what was sent. A message is marked as delivered only after it was.
+
+    `status_page`: the URL that messages name, if there is one.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,14 @@ class Outbox:
         lanes: Outbound,
         flavours: Mapping[str, Flavour],
         jitter: random.Random,
+        status_page: str = "",
     ) -> None:
         self._store = store
         self._evaluator = evaluator
         self._lanes = lanes
         self._flavours = flavours
         self._jitter = jitter
+        self._status_page = status_page
         self._in_flight: dict[str, Delivery] = {}
         self._fallen_back: set[str] = set()
         self.next_fallback: datetime | None = None
@@ -100,7 +105,8 @@ class Outbox:
         thread = self._store.thread(delivery.channel, incident) if incident else ""
         self._store.begin_attempt(delivery.id, now)
         self._in_flight[delivery.id] = delivery
-        message = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        flavour = self._flavours.get(delivery.channel, Flavour.TEXT)
+        message = render_safely(delivery, now, flavour, self._status_page)
         message = replace(message, thread=thread)
         self._lanes.offer(delivery.channel, message, deadline(delivery))
 

@@ -72,7 +72,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: boo
         caretaker, steady = Caretaker(store, evaluator), clock.monotonic()
         caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
-        outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
+        outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom(), settings.status_url or "")
         seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
         delivered, _ = caretaker.doing(lambda: deliver(outbox, inbox, now), now, steady)
         waiting = len(store.recall().outbox)
@@ -133,7 +133,7 @@ def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock
             seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
     deliveries = [delivery for _, changes in seen for delivery in changes.deliveries]
     for delivery in deliveries:
-        message = render_safely(delivery, now)
+        message = render_safely(delivery, now, status_page=settings.status_url or "")
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
     blind = _complain(seen)
     if any(observation.report is not None for observation, _ in seen):
