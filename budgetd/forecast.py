@@ -1,7 +1,7 @@
 """What a period will come to if it goes on as lately, and how far such forecasts were off lately. Pure.
 
-The level is that of the last two closed weeks, the weekdays' shape that of the last four (Mondays to Mondays, seasonal
-indices as ratios to the average). The range holds the middle four fifths of what the same forecast would have missed by
+The level is that of the last two closed weeks, the weekdays' shape that of the last four (seasonal indices as ratios to
+the average); one day of them that is far above all others is cut back. The range holds the middle four fifths of what the same forecast would have missed by
 on each day of the last 13 weeks, over the time that is left or over one week, whichever is shorter (empirical
 prediction limits: Williams and Goodman, JASA 66, 1971). It assumes no distribution and no independence of the days.
 """
@@ -75,9 +75,9 @@ class _Pace:
     def of(cls, known: Sequence[int]) -> _Pace | None:
         """The pace after these days; None where they cost nothing."""
         weeks = min(_SHAPE_WEEKS, len(known) // _WEEK)
-        last = known[len(known) - weeks * _WEEK :]
+        last = _without_outlier(known[len(known) - weeks * _WEEK :])
         recent = min(_LEVEL_WEEKS, weeks)
-        level, base = sum(known[len(known) - recent * _WEEK :]), recent * sum(last)
+        level, base = sum(last[len(last) - recent * _WEEK :]), recent * sum(last)
         # Whole weeks: the first of them is the weekday of the day to come.
         return cls(tuple(sum(last[day::_WEEK]) for day in range(_WEEK)), level, base) if level else None
 
@@ -103,6 +103,12 @@ class _Ahead:
         days = [pace.day(ahead) for ahead in range((end.date() - today).days)]
         days[0] = days[0] * ((midnight(today) + DAY - through) // _SECOND) // (DAY // _SECOND)
         return cls(today, tuple(days))
+
+
+def _without_outlier(days: Sequence[int]) -> list[int]:
+    """One day that is more than twice the next counts as that one does: what happened once need not go on."""
+    highest, following = sorted(days)[:-3:-1]
+    return [min(day, following) for day in days] if highest > 2 * following > 0 else list(days)
 
 
 def _misses(known: Sequence[int], length: int) -> list[int]:

@@ -119,10 +119,18 @@ def _causes(found: Increase, unit: Decimal) -> Iterator[str]:
 
 def _cause(cause: Cause, amount: Decimal, tokens: Decimal | None) -> str:
     if cause is Cause.VOLUME and tokens is not None:
+        if tokens >= 2:
+            return f"{_times(tokens)} the tokens"
         return f"{money.share(abs(money.subtract(tokens, _WHOLE)), _WHOLE)} {'more' if tokens > 1 else 'fewer'} tokens"
     if cause in _DEARER:
         return f"{'dearer' if amount > 0 else 'cheaper'} {_DEARER[cause]}"
     return "what is not priced by the token"
+
+
+def _times(ratio: Decimal) -> str:
+    """`2.5x`, rounded down."""
+    tenths = int(ratio * 10)
+    return f"{tenths // 10:,}.{tenths % 10}x"
 
 
 # --- the last days ---------------------------------------------------------------------------------
