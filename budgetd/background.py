@@ -36,6 +36,11 @@ class Background:
     increase: Increase | None = None
 
 
+def foreseen(rule: Rule) -> bool:
+    """Whether the rule's periods can be foreseen."""
+    return rule.kind == "cap" and rule.calendar.kind in _FORESEEN
+
+
 # Reads the cost lines of these UTC days, each day once.
 Lines = Callable[[Collection[date]], Iterable[CostDay]]
 
@@ -104,8 +109,7 @@ class Outlook:
     def forecast(self, rule: Rule, finding: Finding) -> Forecast | None:
         """What the finding's period comes to; None where nothing can be said, or the period is too short."""
         through, period = self._spend.through, finding.period
-        foreseen = rule.kind == "cap" and rule.calendar.kind in _FORESEEN and finding.complete
-        if not foreseen or through is None or not period.start <= through < period.end:
+        if not foreseen(rule) or not finding.complete or through is None or not period.start <= through < period.end:
             return None
         days = [self._on(rule.view(), finding.scope, day) for day in reversed(self._known)]
         return forecast.forecast(days, finding.amount, finding.limit, through, period)

@@ -1,9 +1,10 @@
 """What a period will come to if it goes on as lately, and how far such forecasts were off lately. Pure.
 
 The level is that of the last two closed weeks, the weekdays' shape that of the last four (seasonal indices as ratios to
-the average); one day of them that is far above all others is cut back. The range holds the middle four fifths of what the same forecast would have missed by
-on each day of the last 13 weeks, over the time that is left or over one week, whichever is shorter (empirical
-prediction limits: Williams and Goodman, JASA 66, 1971). It assumes no distribution and no independence of the days.
+the average); one day of them that is far above all others is cut back. The range holds the middle four fifths of what
+the same forecast would have missed by on each day of the last 13 weeks, over the time that is left or over one week,
+whichever is shorter (empirical prediction limits: Williams and Goodman, JASA 66, 1971). It assumes no distribution and
+no independence of the days; it is as good as the next weeks are like the last 13.
 """
 
 from __future__ import annotations
