@@ -11,7 +11,7 @@ from budgetd import increase
 from budgetd.increase import Cell
 from budgetd.model import CostDay, Dimensions, Finding, Increase, Mover, Scope
 from budgetd.money import ZERO, add, quotient, total
-from budgetd.period import DAY, day_before, midnight
+from budgetd.period import DAY, Period, day_before, midnight
 from budgetd.price_list import Kind
 from budgetd.pricing import RateTable
 from budgetd.rules import Rule
@@ -50,7 +50,7 @@ def contrast(rule: Rule, finding: Finding, spend: Spend) -> Contrast | None:
         return None
     one_day = finding.period.end - finding.period.start == DAY
     found = _of_day(rule, finding, spend) if one_day else _of_period(rule, finding, spend)
-    if found is None or not found.after or len(found.after) > MOST_DAYS:
+    if found is None or len(found.after) > MOST_DAYS:
         return None
     needed = (*found.before, *(found.after if found.closed else ()))
     return found if all(spend.is_closed(day) for day in needed) else None
@@ -79,12 +79,12 @@ def _of_period(rule: Rule, finding: Finding, spend: Spend) -> Contrast | None:
     over = [day for day in period.days() if through is not None and midnight(day + DAY) <= through]
     earlier = rule.calendar.holding(day_before(period.start))
     before = earlier.days()[: len(over)]
-    which = "the same days of " if len(over) < len(period.days()) else ""
-    if len(before) < len(over):
-        which = "as many days of "
-    elif len(before) < len(earlier.days()):
-        which = "the same days of "
-    return Contrast(rule.view(), finding.scope, tuple(before), tuple(over[: len(before)]), which + earlier.name)
+    after = over[: len(before)]
+    if not after:
+        return None
+    against = Period(midnight(before[0]), midnight(before[-1] + DAY)).name
+    words = f"as many days of {against}" if len(after) < len(over) else against
+    return Contrast(rule.view(), finding.scope, tuple(before), tuple(after), words)
 
 
 # --- what became of what ---------------------------------------------------------------------------

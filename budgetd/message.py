@@ -147,7 +147,7 @@ def _single(delivery: Delivery, notice: Notice, now: datetime, status_page: str)
     opening = _some(late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
     opening = (*opening, *_some(trend.foreseen(facts)), *trend.changed(facts))
     if delivery.face is Face.PLAIN:
-        return [_Block((*opening, *_key_lines(facts)))]
+        return [_Block((*opening, *_key_lines(facts, status_page)))]
     ids = f"Rule {name(facts.rule)}, incident {notice.incident}, alert {delivery.id}."
     if facts.amount is None:
         ids = f"Incident {notice.incident}, alert {delivery.id}."
@@ -172,11 +172,13 @@ def can_be_silenced(notice: Notice) -> bool:
     return notice.kind is Kind.TRIGGER and notice.facts.amount is not None
 
 
-def _key_lines(facts: Facts) -> tuple[str, ...]:
+def _key_lines(facts: Facts, status_page: str) -> tuple[str, ...]:
     drivers = [driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
     top = f"Most of it: {' '.join(' '.join(drivers[0]).split())}" if drivers else ""
     rule = f"Rule {name(facts.rule)}." if facts.amount is not None else ""
-    return _some(_spent(facts), top, data_line(facts), f"{rule} {COST_REPORT}".strip())
+    days = trend.last_days(facts.history)
+    daily = f"Daily: {days.line}, {days.words}" if days is not None else ""
+    return _some(_spent(facts), top, daily, data_line(facts), f"{rule} {COST_REPORT}".strip(), status_page)
 
 
 def _spent(facts: Facts) -> str:

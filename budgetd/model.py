@@ -341,7 +341,7 @@ class Mover:
 class Increase:
     """How a range of UTC days differs from an earlier one of as many days, in dollars, and what the difference is.
 
-    `against`: the earlier range in words (`the same days of October 2026`). `closed`: the later range is over; a day
+    `against`: the earlier range in words (`1-17 Oct 2026`, `the day before`). `closed`: the later range is over; a day
     that still runs is only compared once it is above the earlier one. `movers`: the models that changed most, and the
     workspaces where the scope has several; each dimension by itself. `causes` add up to after - before exactly, and are
     empty where prices are not known. `tokens`: after / before of the priced tokens.

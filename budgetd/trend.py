@@ -22,10 +22,11 @@ _NAME_LIMIT = 40
 _WHOLE, _CENT = Decimal(1), Decimal("0.01")
 _NEAR_FROM = 100  # dollars: below it cents are told
 
-_DEARER = {
+# After `dearer` or `cheaper`.
+_PRICES = {
     Cause.MODEL_MIX: "mix of models",
     Cause.KIND_MIX: "mix of token types",
-    Cause.TERMS: "mix of tiers, contexts and regions",
+    Cause.TERMS: "tiers and regions",
 }
 
 
@@ -90,11 +91,10 @@ def _difference(found: Increase, change: Decimal, unit: Decimal) -> str:
 
 
 def _who(found: Increase, unit: Decimal) -> str:
-    """The movers, a dimension after the other."""
-    groups: dict[str, list[str]] = {}
-    for mover in found.movers:
-        groups.setdefault("who" if mover.dimension == "workspace" else "what", []).append(_mover(mover, unit))
-    return "; ".join(", ".join(group) for group in groups.values())
+    """What moved, then whose it is."""
+    what = ", ".join(_mover(mover, unit) for mover in found.movers if mover.dimension != "workspace")
+    whose = ", ".join(_mover(mover, unit) for mover in found.movers if mover.dimension == "workspace")
+    return "; by workspace: ".join(part for part in (what, whose) if part)
 
 
 def _mover(mover: Mover, unit: Decimal) -> str:
@@ -122,9 +122,9 @@ def _cause(cause: Cause, amount: Decimal, tokens: Decimal | None) -> str:
         if tokens >= 2:
             return f"{_times(tokens)} the tokens"
         return f"{money.share(abs(money.subtract(tokens, _WHOLE)), _WHOLE)} {'more' if tokens > 1 else 'fewer'} tokens"
-    if cause in _DEARER:
-        return f"{'dearer' if amount > 0 else 'cheaper'} {_DEARER[cause]}"
-    return "what is not priced by the token"
+    if cause in _PRICES:
+        return f"{'dearer' if amount > 0 else 'cheaper'} {_PRICES[cause]}"
+    return "costs that are not by the token"
 
 
 def _times(ratio: Decimal) -> str:

@@ -131,13 +131,13 @@ def _details(message: Message, data: dict[str, Any]) -> dict[str, Any]:
         }
     found = {
         **_alert(data),
+        **_sentences(message),
         "text": data.get("text"),
         "period": _period(data),
         "top_contributors": [_contributor(part) for part in data.get("contributors") or ()],
         "data_through": data.get("data_through"),
         "comparison": data.get("comparison"),
         "pace": data.get("pace"),
-        **_sentences(message),
         "increase": data.get("increase"),
         "event_id": message.id,
         **_instead(message),
