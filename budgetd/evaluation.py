@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from budgetd import blind, estimates, lifecycle, notices, routing
+from budgetd import background, blind, estimates, lifecycle, notices, routing
 from budgetd.ledger import Ledger
 from budgetd.lifecycle import Decision, Situation, Verdict
 from budgetd.model import (
@@ -46,7 +46,6 @@ from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
 from budgetd.rules import Indexes, Rule, evaluate, history_needed
 from budgetd.scope import Naming
-from budgetd.spend import Question, contributors
 from budgetd.store import Memory, StateReader, Store
 from budgetd.wording import CLOCK
 
@@ -130,7 +129,8 @@ class Judge:
                 blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
                 own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
-        made = (*self._notices(verdict, indexes, naming, intake.days, now), *(notice for _, notice in own))
+        rates = self._table(memory)
+        made = (*self._notices(verdict, indexes, naming, rates, intake.days, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
         superseded = (*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox))
         return Changes(
@@ -225,18 +225,22 @@ class Judge:
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
         """The rates to keep, when the days of use teach something new."""
-        if self._rates is None:
-            self._rates = RateTable.from_rows(memory.rates)
-        self.lessons = ()
+        before, self.lessons = self._table(memory), ()
         if not observation.used:
             return None
         days = [day.day for day in observation.used]
         billed = self._state.cost_days(min(days), max(days) + DAY)
-        after, self.lessons = estimates.learned(self._rates, observation.used, billed)
-        if after is self._rates:
+        after, self.lessons = estimates.learned(before, observation.used, billed)
+        if after is before:
             return None
         self._rates = after
         return tuple((row.key, row.rate, row.origin, row.evidence, row.billed_as) for row in after.rows())
+
+    def _table(self, memory: Memory) -> RateTable:
+        """What is known of prices, read from the state where it was not yet."""
+        if self._rates is None:
+            self._rates = RateTable.from_rows(memory.rates)
+        return self._rates
 
     def _own_matters(
         self, drifts: Iterable[Drift], report: Report | None, naming: Naming, now: datetime
@@ -331,23 +335,30 @@ class Judge:
         return sights
 
     def _notices(
-        self, verdict: Verdict, indexes: Indexes, naming: Naming, fresh: Iterable[CostDay], now: datetime
+        self,
+        verdict: Verdict,
+        indexes: Indexes,
+        naming: Naming,
+        rates: RateTable,
+        fresh: Iterable[CostDay],
+        now: datetime,
     ) -> list[Notice]:
-        rules, spend = self._rules_by_id(), indexes.every
-        asked = [(decision, notices.question(decision, rules)) for decision in verdict.decisions]
-        questions = {question for _, question in asked if question is not None}
-        parts = contributors(questions, spend, self._lines(questions, fresh)) if questions else {}
+        rules = self._rules_by_id()
+        known = background.gather(verdict.decisions, rules, indexes, rates, lambda days: self._lines(days, fresh))
         return [
             notices.of_rule(
                 decision,
                 rules.get(decision.incident.rule),
                 naming,
-                parts[question] if question is not None else (),
-                spend.through,
+                found.contributors,
+                indexes.every.through,
                 now,
                 self._said(decision),
+                forecast=found.forecast,
+                history=found.history,
+                increase=found.increase,
             )
-            for decision, question in asked
+            for decision, found in zip(verdict.decisions, known, strict=True)
         ]
 
     def _said(self, decision: Decision) -> Facts | None:
@@ -355,15 +366,13 @@ class Judge:
         said = self._state.notices(decision.incident.id) if decision.kind is Kind.RESOLVE else ()
         return said[-1].facts if said else None
 
-    def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
-        """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
+    def _lines(self, wanted: Collection[date], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
+        """The cost lines of these UTC days: the days that were just accepted, the store's for the others."""
         fresh = {day.day: day for day in accepted}
-        wanted = {day for question in questions if not question[2].is_part_of_a_day for day in question[2].days()}
         yield from (day for day in fresh.values() if day.day in wanted)
-        missing = (self._state.known_days() & wanted) - fresh.keys()
-        if missing:
-            kept = self._state.cost_days(min(missing), max(missing) + DAY)
-            yield from (day for day in kept if day.day in missing)
+        missing = sorted((self._state.known_days() & frozenset(wanted)) - fresh.keys())
+        for days in _together(missing):
+            yield from self._state.cost_days(days[0], days[-1] + DAY)
 
     def _routed(self, item: Item) -> frozenset[str]:
         """The channels that the routes name for the notice, and those that its rule adds."""
@@ -480,3 +489,15 @@ class Evaluator(Judge):
             self._ledger.parts, self._rates = parts, None
             raise
         return changes
+
+
+def _together(days: Sequence[date]) -> Iterator[list[date]]:
+    """The days, lowest first, in runs without a gap."""
+    run: list[date] = []
+    for day in days:
+        if run and day - run[-1] > DAY:
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run

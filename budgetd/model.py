@@ -324,6 +324,70 @@ class Contributor:
     amount: Decimal
 
 
+class Cause(StrEnum):
+    """Why a sum of dollars changed. They are taken in this order, each with what comes after it as it was before."""
+
+    VOLUME = "volume"  # more or fewer tokens, everything else as before
+    MODEL_MIX = "model_mix"  # a larger part of them on dearer or cheaper models, new ones included
+    KIND_MIX = "token_type_mix"  # within each model other kinds of tokens
+    TERMS = "tier"  # within those other service tiers, context windows, regions, speeds
+    OTHER = "other"  # what has no price by the token: searches, code execution, credits
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """One value's part of a change: dollars before and after. `name` is the value as people know it.
+
+    `token_type`: of a model, the kind of tokens that most of the change is.
+    """
+
+    dimension: str
+    name: str
+    before: Decimal
+    after: Decimal
+    token_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """How a range of UTC days differs from an earlier one of as many days, in dollars, and what the difference is.
+
+    `against`: the earlier range in words (`1-17 Oct 2026`, `the day before`). `closed`: the later range is over; a day
+    that still runs is only compared once it is above the earlier one. `movers`: the models that changed most, and the
+    workspaces where the scope has several; each dimension by itself. `causes` add up to after - before exactly, and are
+    empty where prices are not known. `tokens`: after / before of the priced tokens.
+    """
+
+    against: str
+    before: Decimal
+    after: Decimal
+    closed: bool = True
+    movers: tuple[Mover, ...] = ()
+    causes: tuple[tuple[Cause, Decimal], ...] = ()
+    tokens: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a period will come to if it goes on as lately: dollars, with a range that 4 of 5 such periods stay in.
+
+    `reached_on`: the UTC day on which the limit is reached at that pace; None: not within the period.
+    """
+
+    expected: Decimal
+    low: Decimal
+    high: Decimal
+    reached_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Dollars of each closed UTC day of the scope, oldest first; None: nothing complete is known of that day."""
+
+    start: date
+    amounts: tuple[Decimal | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """One value of a scope as people know it: dimension `workspace`, id `wrkspc_...`, name `Research`."""
@@ -362,6 +426,9 @@ class Facts:
     person: str = ""
     comment: str = ""
     digest: Digest | None = None
+    forecast: Forecast | None = None
+    history: History | None = None
+    increase: Increase | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,11 @@ from budgetd.model import (
     Basis,
     Contributor,
     Facts,
+    Forecast,
     Health,
+    History,
     Incident,
+    Increase,
     Kind,
     Label,
     Notice,
@@ -47,6 +50,10 @@ def of_rule(
     through: datetime | None,
     now: datetime,
     before: Facts | None = None,
+    *,
+    forecast: Forecast | None = None,
+    history: History | None = None,
+    increase: Increase | None = None,
 ) -> Notice:
     """The notice of a rule's incident. `rule` is None when the rule is gone.
 
@@ -72,6 +79,9 @@ def of_rule(
         comparison=finding.comparison if finding is not None else None,
         pace=finding.pace if finding is not None else None,
         contributors=tuple(contributors[:TOP_CONTRIBUTORS]),
+        forecast=forecast,
+        history=history,
+        increase=increase,
     )
     return _notice(decision, facts, now)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from budgetd import money
+from budgetd import money, trend
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
 from budgetd.period import day_before
@@ -101,7 +101,7 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
-        text = _opening(notice) + standing(facts, notice.reason, name_limit)
+        text = _opening(notice) + standing(facts, notice.reason, name_limit) + trend.on_course(facts)
     return shorten(text, TITLE_LIMIT)
 
 
@@ -373,9 +373,23 @@ def is_late(notice: Notice, now: datetime) -> bool:
     return now - notice.created_at > LATE_AFTER
 
 
-def how_to_silence(facts: Facts) -> str:
-    """What ends the alerts of this rule, by the means that there are: the rules file and a reload."""
-    edit = f"To silence it: edit or remove rule {name(facts.rule)} in the rules file"
+def quieting(notice: Notice) -> tuple[tuple[str, str], ...]:
+    """The commands that quiet an incident, and what each of them does."""
+    return (
+        ("Acknowledge", f"budgetd ack {notice.incident}"),
+        ("Silence", f"budgetd silence add --incident {notice.incident} --for 4h"),
+    )
+
+
+def how_to_silence(notice: Notice) -> tuple[str, str]:
+    """What quiets the alerts of this incident, and what ends those of its rule, a line each."""
+    commands = "  ·  ".join(f"{what}: {command}" for what, command in quieting(notice))
+    return commands, for_good(notice.facts)
+
+
+def for_good(facts: Facts) -> str:
+    """What ends the alerts of a rule: the rules file and a reload."""
+    edit = f"For good: edit or remove rule {name(facts.rule)} in the rules file"
     # A label whose name is its id may be what the whole rule matches: without it nothing would be left.
     named = [label for label in facts.scope if label.name != label.id]
     if not named:

@@ -151,7 +151,8 @@ def test_the_worst_incident_is_first_and_resolved_ones_are_not_firing() -> None:
 
 
 def test_enough_days_are_asked_for_and_not_many_more() -> None:
-    assert first_day([cap(per="day"), cap(per="month")], at("2026-11-18")) == date(2026, 10, 17)
+    assert first_day([cap(per="day"), cap(per={"last": "31d"})], at("2026-11-18")) == date(2026, 10, 17)
+    assert first_day([cap(per="month")], at("2026-11-18")) == date(2026, 8, 18)  # 91 closed days for the forecast
     assert first_day([spike({"median": "28d"})], at("2026-11-18")) <= date(2026, 10, 20)
 
 

@@ -271,7 +271,7 @@ def test_plain_http_goes_to_this_machine_only(url: str, tmp_path: Path) -> None:
 
 def test_every_setting_is_known_by_name_and_has_words() -> None:
     names = "ADMIN_KEY API_URL API_VERSION API_BETAS API_PROXY CA_FILE RULES DATABASE"
-    names += " SOURCE POLL_EVERY HEARTBEAT_URL LOG"
+    names += " SOURCE POLL_EVERY HEARTBEAT_URL STATUS_URL LOG"
 
     assert list(variables()) == [f"BUDGETD_{name}" for name in names.split()]
     assert all(field.description for field in Settings.model_fields.values())

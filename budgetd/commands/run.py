@@ -78,7 +78,7 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
             store=store,
             pollers=tuple(Poller(reader, _plan(reader, settings)) for reader in readers),
             evaluator=evaluator,
-            outbox=Outbox(store, evaluator, lanes, equipment.flavours, jitter),
+            outbox=Outbox(store, evaluator, lanes, equipment.flavours, jitter, settings.status_url or ""),
             lanes=lanes,
             inbox=inbox,
             supervisor=Supervisor(os.environ, os.getpid()),

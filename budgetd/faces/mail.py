@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from budgetd import digest_words, money, wording
+from budgetd import digest_words, money, trend, wording
 from budgetd.escaping import for_html, for_text, name, shorten
-from budgetd.faces import digest_mail
+from budgetd.faces import daily, digest_mail
 from budgetd.message import (
     BROKEN,
     MOST_CONTRIBUTORS,
@@ -185,12 +185,15 @@ def _single(message: Message, notice: Notice, now: datetime) -> list[str]:
         notes = [_paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
         return [head, *filter(None, notes), *digest_mail.rows(facts.digest, notice), _button(), _foot([ids])]
     rows = [_head(message, notice), _paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
-    rows += [_figure(notice), _paragraph(_sentences(notice))]
-    rows += [_comparison(notice), _details(facts), _contributors(facts)]
-    silence = wording.how_to_silence(facts) if can_be_silenced(notice) else ""
+    rows += [_figure(notice), _paragraph(_sentences(notice)), _paragraph(trend.foreseen(facts))]
+    rows += [_paragraph(sentence) for sentence in trend.changed(facts)]
+    rows += [_comparison(notice), _details(facts), _row_of(daily.bars(facts.history, _TONES[_tone(notice)][0]))]
+    rows += [_contributors(facts)]
+    silence = wording.how_to_silence(notice) if can_be_silenced(notice) else ()
     ids = f"Incident {notice.incident} · alert {message.id}"
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    rows += [_paragraph(data_line(facts), soft=True), _button(), _foot([silence, f"{ids}. {times}"])]
+    rows += [_paragraph(data_line(facts), soft=True), _button(), _status_page(message)]
+    rows += [_foot([*silence, f"{ids}. {times}"])]
     return [row for row in rows if row]
 
 
@@ -202,6 +205,10 @@ def _sentences(notice: Notice) -> str:
 
 def _row(inside: str, padding: str) -> str:
     return f'<tr><td class="side" style="padding:{padding}">{inside}</td></tr>'
+
+
+def _row_of(inside: str) -> str:
+    return _row(inside, "20px 28px 0") if inside else ""
 
 
 def _head(message: Message, notice: Notice) -> str:
@@ -390,6 +397,17 @@ def _button() -> str:
     )
 
 
+def _status_page(message: Message) -> str:
+    if not message.status_page:
+        return ""
+    link = (
+        f'<a href="{for_html(message.status_page)}" class="info" style="color:#1d4ed8">'
+        f"{for_html(message.status_page)}</a>"
+    )
+    style = "margin:0;color:#566070;font-size:13px;word-break:break-all"
+    return _row(f'<p class="soft" style="{style}">Status page: {link}</p>', "12px 28px 0")
+
+
 def _foot(lines: Sequence[str]) -> str:
     texts = "".join(f'<p style="margin:0 0 6px">{for_html(line)}</p>' for line in lines if line)
     return (
@@ -420,6 +438,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
         _paragraph(more),
         _paragraph(_data_through(notices), soft=True),
         _button(),
+        _status_page(message),
         _foot([f"Alert {message.id}. Sent {wording.instant(now)}."]),
     ]
     return [row for row in rows if row]
