@@ -31,6 +31,7 @@ BEHIND = {
     "sqlite3": ["stores/"],
     "yaml": ["rulefile/"],
     "aiosmtpd": ["demo/"],
+    "PIL": ["picture.py"],
 }
 
 
