@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,11 @@ def of(message: Message) -> Picture | None:
     except BROKEN:
         return None  # an alert goes out, if not as nicely
     return Picture(drawn, planned.words, not planned.line) if planned is not None and drawn is not None else None
+
+
+def can_draw() -> bool:
+    """Whether Pillow is installed."""
+    return find_spec("PIL") is not None
 
 
 def png(chart: Chart) -> bytes | None:

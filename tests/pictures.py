@@ -22,7 +22,7 @@ from budgetd.faces.mail import letter
 from budgetd.message import Flavour, Message
 from budgetd.model import Comparison, Contributor, Facts, Kind, Label, Notice, Reason, Severity
 from tests import chart_stories
-from tests.test_message import FACTS, NOW, OVER, RATE, SPIKE, notice, read, workspace
+from tests.test_message import FACTS, NOW, OVER, SPIKE, notice, read, workspace
 
 LONG = replace(OVER, scope=(Label("workspace", "w", "Customer-Support-Automation-Production-Europe-West-3-long"),))
 COMPARED = replace(
