@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 from collections.abc import Iterator
@@ -27,6 +28,15 @@ pytestmark = pytest.mark.network
 
 BOT = f"slack://{TOKEN}/#alerts"
 MISSING = "charts are left out: Slack says missing_scope; give the Slack app the scope files:write and install it anew"
+
+
+_drawn_once = functools.cache(picture.png)
+
+
+@pytest.fixture(autouse=True)
+def _drawn_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same few charts are not drawn anew for each test."""
+    monkeypatch.setattr(picture, "png", _drawn_once)
 
 
 @pytest.fixture
