@@ -98,7 +98,7 @@ def _who(found: Increase, unit: Decimal) -> str:
 
 
 def _mover(mover: Mover, unit: Decimal) -> str:
-    notes = [f"mostly {kind_words(mover.token_type)}"] if mover.token_type else []
+    notes = [f"mostly {name(kind_words(mover.token_type), _NAME_LIMIT)}"] if mover.token_type else []
     notes += ["new"] if mover.before == 0 else []
     note = f" ({', '.join(notes)})" if notes else ""
     shown = kind_words(mover.name) if mover.dimension in ("token_type", "cost_type") else mover.name
