@@ -21,6 +21,7 @@ from budgetd.faces import mail, slack
 from budgetd.message import Flavour, Message, render
 from budgetd.model import Cause, Delivery, Face, Facts, Forecast, History, Increase, Mover
 from budgetd.money import subtract
+from budgetd.stores import records
 from tests.test_message import FACTS, NOW, RATE, SPIKE, notice
 
 FORECAST = Forecast(Decimal("6903.22"), Decimal("6540.10"), Decimal(7310), date(2026, 11, 22))
@@ -133,6 +134,13 @@ def test_the_webhook_has_all_of_it_by_its_schema() -> None:
     assert inner["history"]["amounts"][-1] == "208.10"
     parts = [Decimal(cause["amount"]) for cause in inner["increase"]["causes"]]
     assert sum(parts) == Decimal(inner["increase"]["after"]) - Decimal(inner["increase"]["before"])
+
+
+def test_facts_are_kept_whole_and_those_of_older_versions_are_read() -> None:
+    kept = records.facts_text(WHOLE)
+    assert records.facts(kept) == WHOLE
+    older = {key: text for key, text in json.loads(kept).items() if key not in ("forecast", "history", "increase")}
+    assert records.facts(json.dumps(older)) == FACTS
 
 
 # --- the words -------------------------------------------------------------------------------------
