@@ -211,7 +211,7 @@ class Budgetd:
 
     def cause(self, status: str) -> None:
         self._limit = _LIMITS[status]
-        self._reload() if self._process is not None else self.recover()
+        self._reload() if self._process is not None else self._start()
 
     def _reload(self) -> None:
         assert self._process is not None
@@ -225,6 +225,18 @@ class Budgetd:
             self._process = None
 
     def recover(self) -> None:
+        starts = self._starts()
+        self._start()
+        until = time.perf_counter() + PATIENCE
+        while self._starts() == starts and time.perf_counter() < until:
+            time.sleep(0.02)
+
+    def _starts(self) -> int:
+        """How often it has begun to work here, as its log has it."""
+        log = self._folder / "log"
+        return log.read_text().count("watching:") if log.exists() else 0
+
+    def _start(self) -> None:
         self._write()
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

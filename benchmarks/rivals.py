@@ -129,9 +129,21 @@ def _killed(ring: _Ring, each: int) -> Iterator[Figure]:
     }
     for (name, status), future in played.items():
         if name:
-            ours, theirs = played["", status].result(), future.result()
+            tallies = played["", status].result(), future.result()
             for phase in PHASES:
-                yield _against(f"{status}, killed {phase}", ours[phase], theirs[phase], name)
+                yield _against(f"{status}, killed {phase}", *(tally[phase] for tally in tallies), name=name)
+    for name in makes:
+        if name:
+            ours, theirs = (
+                _in_all(played[who, status].result() for status in (FIRING, RESOLVED) if (name, status) in played)
+                for who in ("", name)
+            )
+            yield _against("in all", ours, theirs, name)
+
+
+def _in_all(found: Iterable[dict[str, Tally]]) -> Tally:
+    tallies = [tally for each in found for tally in each.values()]
+    return Tally(sum(t.kills for t in tallies), sum(t.lost for t in tallies), sum(t.doubled for t in tallies))
 
 
 def _kill_all(status: str, kills: int, who: Contender, folders: Iterator[Path]) -> dict[str, Tally]:
@@ -222,6 +234,7 @@ def _silenced(ring: _Ring) -> Iterator[Figure]:
     scene = partial(_staged, lambda who: who.silence())
     ours, theirs = (ring.play(scene, make).result() for make in (ring.ours(), ring.theirs()))
     yield _against("told that it is over", _answer(ours), _answer(theirs))
+    yield Figure("  whoever was told of it waits for its end, silenced or not", "")
     if ours is None:
         yield Figure("  skipped for budgetd: this version has no command `silence`", "")
 
@@ -237,6 +250,7 @@ def _rerouted(ring: _Ring) -> Iterator[Figure]:
     yield _against(
         "told that it is over", *(" and ".join(path for path, count in told.items() if count) for told in found)
     )
+    yield Figure("  the end belongs to whoever was told of the beginning", "")
 
 
 def _staged(act: Callable[[Contender], bool], who: Contender, folders: Iterator[Path]) -> dict[str, int] | None:

@@ -112,7 +112,7 @@ def is_well(health: Mapping[str, Health], sources: Iterable[str], outbox: Iterab
     """
     watched = [health.get(source) for source in sources] + [health.get(CLOCK, Health(CLOCK))]
     sees = all(each is not None and each.failing_since is None for each in watched)
-    return sees and all(now - delivery.created_at < OVERDUE for delivery in outbox)
+    return sees and all(now - delivery.wanted_at < OVERDUE for delivery in outbox)
 
 
 def is_of_blindness(notice: Notice) -> bool:

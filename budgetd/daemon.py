@@ -20,6 +20,7 @@ from budgetd import blind, clock
 from budgetd.caretaker import Caretaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
+from budgetd.desk import Ask, Desk, DeskError
 from budgetd.digests import Digests
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour
@@ -48,6 +49,8 @@ SHORTEST_NAP = 0.01
 LAST_ANSWERS = 0.8
 # Before an end for another organisation's key, people's word of it is given so many seconds to arrive.
 LAST_WORDS = 30.0
+# Seconds that a question of somebody's may wait for the loop.
+LONGEST_QUESTION = 20.0
 
 # A source that has no first report yet is asked for one so often.
 FIRST_REPORT_AGAIN = timedelta(seconds=5)
@@ -70,11 +73,19 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Into the inbox: somebody wants something done; what came of it goes to `answer`."""
+
+    ask: Ask
+    answer: Callable[[str | DeskError], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Into the inbox: end now."""
 
 
-Item = Read | Answer | Reload | Stop
+Item = Read | Answer | Asked | Reload | Stop
 Inbox = queue.SimpleQueue[Item]
 
 
@@ -229,6 +240,18 @@ class Daemon:
             self._reload_asked = True
             self.inbox.put(Reload())
 
+    def submit(self, ask: Ask) -> str:
+        """Do what somebody asks, and say what came of it. For another thread, which waits. Raises DeskError."""
+        answers: queue.SimpleQueue[str | DeskError] = queue.SimpleQueue()
+        self.inbox.put(Asked(ask, answers.put))
+        try:
+            said = answers.get(timeout=LONGEST_QUESTION)
+        except queue.Empty:
+            raise DeskError("the daemon is busy and may do it yet; look before you ask again") from None
+        if isinstance(said, DeskError):
+            raise said
+        return said
+
     def ask_stop(self) -> None:
         """End soon. For a signal handler."""
         self.inbox.put(Stop())
@@ -297,8 +320,20 @@ class Daemon:
             done = self._guarded(lambda: self.outbox.settle(item, now))
         elif isinstance(item, Reload):
             done = self._guarded(lambda: self._reload(now))
+        elif isinstance(item, Asked):
+            self._answer(item, now)
         if done is None:
             self._unsaved.append(item)
+
+    def _answer(self, asked: Asked, now: datetime) -> None:
+        """Who asks is there and can ask again: nothing of it is kept for later."""
+        try:
+            said = self._guarded(lambda: Desk(self.store, self.evaluator).do(asked.ask, now))
+        except DeskError as error:
+            asked.answer(error)
+        else:
+            log.info("%s by %s: %s", asked.ask.act.value, asked.ask.author, said)
+            asked.answer(said or DeskError("the state cannot be written for now; ask again in a minute"))
 
     def _guarded(self, act: Callable[[], Result]) -> Result | None:
         """Do it, in memory when the state cannot be written; None when it must wait (locked: that ends by itself)."""

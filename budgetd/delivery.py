@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -10,10 +11,12 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Protocol
 
-from budgetd import clock
+from budgetd import channels, clock
 from budgetd.channels import Sender
 from budgetd.message import Message
 from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt
+
+log = logging.getLogger("budgetd")
 
 PAGE_DEADLINE = 15.0  # seconds
 DEADLINE = 30.0
@@ -77,7 +80,7 @@ def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
     following = faces.index(delivery.face) + 1
     if following == len(faces):
         return _again(delivery, now + timedelta(seconds=jitter.uniform(*BROKEN_CHANNEL_WAIT)), escalate=True)
-    if now - delivery.created_at >= GIVE_UP_AFTER:
+    if now - delivery.wanted_at >= GIVE_UP_AFTER:
         return Settlement(DeliveryState.GIVEN_UP, escalate=True)
     return Settlement(DeliveryState.PENDING, next_attempt_at=now, face=faces[following])
 
@@ -85,7 +88,7 @@ def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
 def _again(
     delivery: Delivery, at: datetime, *, hold_channel_until: datetime | None = None, escalate: bool = False
 ) -> Settlement:
-    if at - delivery.created_at > GIVE_UP_AFTER:
+    if at - delivery.wanted_at > GIVE_UP_AFTER:
         return Settlement(DeliveryState.GIVEN_UP, hold_channel_until=hold_channel_until, escalate=True)
     return Settlement(DeliveryState.PENDING, at, hold_channel_until, escalate=escalate)
 
@@ -183,9 +186,19 @@ class _Lane:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            receipt = job.sender.send(job.message, job.seconds * _SENDERS_SHARE)
+            left = max(0.0, job.ends - clock.monotonic())
+            receipt = job.sender.send(job.message, left * _SENDERS_SHARE)
             in_time = job.take()
             self._report(Answer(self.channel, job.message.id, receipt, late=not in_time))
+            if in_time:
+                _add(job.sender, self.channel, job.message, receipt)
+
+
+def _add(sender: Sender, channel: str, message: Message, receipt: Receipt) -> None:
+    """What goes with a message after it is reported as delivered, so that a kill meanwhile cannot double it."""
+    hindered = channels.add(sender, message, receipt)
+    if hindered:
+        log.warning("channel %s: %s", channel, hindered)
 
 
 class Lanes:
@@ -279,7 +292,9 @@ class InThisThread:
     def offer(self, channel: str, message: Message, deadline: float) -> None:
         """Send and report. Raises KeyError for an unknown channel."""
         if not self._closed:
-            self._report(Answer(channel, message.id, self._senders[channel].send(message, deadline)))
+            receipt = self._senders[channel].send(message, deadline)
+            self._report(Answer(channel, message.id, receipt))
+            _add(self._senders[channel], channel, message, receipt)
 
     def abandon_overdue(self) -> None:
         """Nothing is ever in flight."""

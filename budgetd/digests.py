@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from budgetd import routing
+from budgetd.background import Outlook
 from budgetd.digest import Known, compose
 from budgetd.evaluation import Evaluator, Judge
 from budgetd.model import Changes, Delivery, Incident, Label, Notice, Reason, RuleState, Severity, identity
@@ -125,12 +126,17 @@ def composed(entry: DigestPart, due: datetime, judge: Judge, state: StateReader,
     told = [incident for incident in state.incidents() if incident.changed_at >= period.start]
     known = Known(
         days=state.cost_days(before.start.date(), period.end.date()),
-        readings=[rule_readings(rule, indexes, memory, days) for rule in judge.rulebook.rules if rule.kind == "cap"],
+        readings=[
+            rule_readings(rule, indexes, Outlook(indexes.of(rule)), memory, days)
+            for rule in judge.rulebook.rules
+            if rule.kind == "cap"
+        ],
         told=[(incident, state.notices(incident.id)) for incident in told if incident.rule != DIGEST_RULE],
         records=state.deliveries(limit=DELIVERIES),
         outbox=memory.outbox,
         channels=tuple(judge.rulebook.channels),
         naming=indexes.every.naming,
+        forecast=lambda reading: reading.forecast.expected if reading.forecast is not None else None,
     )
     return compose(entry.id, entry.schedule, due, known)
 

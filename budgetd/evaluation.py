@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from budgetd import blind, estimates, lifecycle, notices, routing
+from budgetd import background, blind, estimates, lifecycle, notices, routing
 from budgetd.ledger import Ledger
 from budgetd.lifecycle import Decision, Situation, Verdict
 from budgetd.model import (
     BILLS,
     UNKNOWN_ORGANISATION,
+    Act,
     Basis,
     Changes,
     CostDay,
@@ -20,8 +21,10 @@ from budgetd.model import (
     Facts,
     Health,
     Incident,
+    Intervention,
     Kind,
     Label,
+    Muted,
     Names,
     Notice,
     Organisation,
@@ -31,16 +34,18 @@ from budgetd.model import (
     Report,
     RuleState,
     Severity,
+    Silence,
     SourceError,
+    State,
     Workspace,
 )
+from budgetd.mutes import Item, Mute, Mutes
 from budgetd.period import DAY
 from budgetd.pricing import RateTable, UsageDay
 from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
 from budgetd.rules import Indexes, Rule, evaluate, history_needed
 from budgetd.scope import Naming
-from budgetd.spend import Question, contributors
 from budgetd.store import Memory, StateReader, Store
 from budgetd.wording import CLOCK
 
@@ -113,7 +118,7 @@ class Judge:
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before)
+            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before, now)
             findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), intake.changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(indexes, known)
@@ -124,8 +129,10 @@ class Judge:
                 blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
                 own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
-        made = (*self._notices(verdict, indexes, naming, intake.days, now), *(notice for _, notice in own))
+        rates = self._table(memory)
+        made = (*self._notices(verdict, indexes, naming, rates, intake.days, now), *(notice for _, notice in own))
         sent = self._deliveries(made, incidents, memory, naming, now)
+        superseded = (*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox))
         return Changes(
             at=now,
             organisation=observation.organisation,
@@ -136,7 +143,8 @@ class Judge:
             incidents=incidents,
             notices=made,
             deliveries=sent,
-            superseded=routing.superseded(sent, memory.outbox),
+            superseded=superseded,
+            muted=self._muted_anew(memory, naming, now),
             rules=states,
             forgotten_rules=self._forgotten(memory) if judged else (),
             health=tuple(sight.health for sight in sights),
@@ -160,13 +168,55 @@ class Judge:
     ) -> tuple[Delivery, ...]:
         """The notices on their way to whom the routes, the rules and what was told before name."""
         by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
-        rules = self._rules_by_id()
-        addressed = [
-            Addressed(notice, self._routed(notice, rules.get(notice.facts.rule), naming, by_id.get(notice.incident)))
-            for notice in made
-        ]
+        items = {notice.id: self._item(notice, naming, by_id.get(notice.incident)) for notice in made}
+        addressed = [Addressed(item.notice, self._routed(item)) for item in items.values()]
+        mute, pagers = self._muting(memory, items, now), self._pagers()
         names, lasting = tuple(self.rulebook.channels), self.rulebook.resent
-        return routing.deliveries(addressed, names, self._pagers(), memory.told, now, lasting)
+        return routing.deliveries(addressed, names, pagers, memory.told, now, lasting, mute)
+
+    def _muting(self, memory: Memory, items: Mapping[str, Item], now: datetime) -> Callable[[Notice, str], Mute | None]:
+        """Whether one of these notices (by id) waits on its way to a channel."""
+        mutes, pagers = self._mutes(memory), self._pagers()
+
+        def mute(notice: Notice, channel: str) -> Mute | None:
+            return mutes.of(items[notice.id], channel, page=channel in pagers, now=now)
+
+        return mute
+
+    def _mutes(self, memory: Memory) -> Mutes:
+        return Mutes(memory.silences, self.rulebook.quiet)
+
+    def _muted_anew(self, memory: Memory, naming: Naming, now: datetime) -> tuple[Muted, ...]:
+        """How long the pending deliveries wait by now: silences begin and are ended, quiet times are edited."""
+        mutes = self._mutes(memory)
+        if not (mutes.silences or mutes.quiet or any(delivery.muted_until for delivery in memory.outbox)):
+            return ()
+        found = []
+        for delivery in memory.outbox:
+            items = [self._item(notice, naming, memory.incidents.get(notice.incident)) for notice in delivery.notices]
+            mute = mutes.of_all(items, delivery.channel, page=delivery.page, now=now)
+            waits = delivery.muted_until is not None and delivery.muted_until > now
+            if mute is not None and (mute.until, mute.by) != (delivery.muted_until, delivery.muted_by):
+                found.append(Muted(delivery.id, mute.until, mute.by))
+            elif mute is None and waits:
+                found.append(Muted(delivery.id, now, delivery.muted_by))
+        return tuple(found)
+
+    def _item(self, notice: Notice, naming: Naming, incident: Incident | None) -> Item:
+        rule = self._rules_by_id().get(notice.facts.rule)
+        return Item(notice, notices.labels(notice, rule, naming, incident), incident)
+
+    def _silenced(self, memory: Memory, naming: Naming, now: datetime) -> frozenset[str]:
+        """The open incidents that a silence covers, so that nobody is reminded of them."""
+        mutes, rules = self._mutes(memory), self._rules_by_id()
+        if not mutes.silences:
+            return frozenset()
+        return frozenset(
+            incident.id
+            for incident in memory.incidents.values()
+            if incident.state is not State.RESOLVED
+            and mutes.silenced(incident, notices.known_by(incident, rules.get(incident.rule), naming), now)
+        )
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
         """The rules that were evaluated before and are not in the rulebook any more; digests are kept among them."""
@@ -175,18 +225,22 @@ class Judge:
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
         """The rates to keep, when the days of use teach something new."""
-        if self._rates is None:
-            self._rates = RateTable.from_rows(memory.rates)
-        self.lessons = ()
+        before, self.lessons = self._table(memory), ()
         if not observation.used:
             return None
         days = [day.day for day in observation.used]
         billed = self._state.cost_days(min(days), max(days) + DAY)
-        after, self.lessons = estimates.learned(self._rates, observation.used, billed)
-        if after is self._rates:
+        after, self.lessons = estimates.learned(before, observation.used, billed)
+        if after is before:
             return None
         self._rates = after
         return tuple((row.key, row.rate, row.origin, row.evidence, row.billed_as) for row in after.rows())
+
+    def _table(self, memory: Memory) -> RateTable:
+        """What is known of prices, read from the state where it was not yet."""
+        if self._rates is None:
+            self._rates = RateTable.from_rows(memory.rates)
+        return self._rates
 
     def _own_matters(
         self, drifts: Iterable[Drift], report: Report | None, naming: Naming, now: datetime
@@ -232,6 +286,7 @@ class Judge:
         known: dict[str, RuleState],
         observation: Observation,
         billed_before: datetime | None,
+        now: datetime,
     ) -> Situation:
         rules = self._rules_by_id()
         current = {name: rule.current(indexes.of(rule)) for name, rule in rules.items()}
@@ -248,6 +303,7 @@ class Judge:
             read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
             default_severity=self.rulebook.default_severity,
             first_look=observation.report is not None and observation.source not in memory.throughs,
+            silenced=self._silenced(memory, naming, now),
         )
 
     def _rule_states(self, indexes: Indexes, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
@@ -279,23 +335,30 @@ class Judge:
         return sights
 
     def _notices(
-        self, verdict: Verdict, indexes: Indexes, naming: Naming, fresh: Iterable[CostDay], now: datetime
+        self,
+        verdict: Verdict,
+        indexes: Indexes,
+        naming: Naming,
+        rates: RateTable,
+        fresh: Iterable[CostDay],
+        now: datetime,
     ) -> list[Notice]:
-        rules, spend = self._rules_by_id(), indexes.every
-        asked = [(decision, notices.question(decision, rules)) for decision in verdict.decisions]
-        questions = {question for _, question in asked if question is not None}
-        parts = contributors(questions, spend, self._lines(questions, fresh)) if questions else {}
+        rules = self._rules_by_id()
+        known = background.gather(verdict.decisions, rules, indexes, rates, lambda days: self._lines(days, fresh))
         return [
             notices.of_rule(
                 decision,
                 rules.get(decision.incident.rule),
                 naming,
-                parts[question] if question is not None else (),
-                spend.through,
+                found.contributors,
+                indexes.every.through,
                 now,
                 self._said(decision),
+                forecast=found.forecast,
+                history=found.history,
+                increase=found.increase,
             )
-            for decision, question in asked
+            for decision, found in zip(verdict.decisions, known, strict=True)
         ]
 
     def _said(self, decision: Decision) -> Facts | None:
@@ -303,24 +366,22 @@ class Judge:
         said = self._state.notices(decision.incident.id) if decision.kind is Kind.RESOLVE else ()
         return said[-1].facts if said else None
 
-    def _lines(self, questions: Iterable[Question], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
-        """The cost lines of the questions' periods: the days that were just accepted, the store's for the others."""
+    def _lines(self, wanted: Collection[date], accepted: Iterable[CostDay]) -> Iterator[CostDay]:
+        """The cost lines of these UTC days: the days that were just accepted, the store's for the others."""
         fresh = {day.day: day for day in accepted}
-        wanted = {day for question in questions if not question[2].is_part_of_a_day for day in question[2].days()}
         yield from (day for day in fresh.values() if day.day in wanted)
-        missing = (self._state.known_days() & wanted) - fresh.keys()
-        if missing:
-            kept = self._state.cost_days(min(missing), max(missing) + DAY)
-            yield from (day for day in kept if day.day in missing)
+        missing = sorted((self._state.known_days() & frozenset(wanted)) - fresh.keys())
+        for days in _together(missing):
+            yield from self._state.cost_days(days[0], days[-1] + DAY)
 
-    def _routed(self, notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> frozenset[str]:
+    def _routed(self, item: Item) -> frozenset[str]:
         """The channels that the routes name for the notice, and those that its rule adds."""
-        known = notices.labels(notice, rule, naming, incident)
-        named = {name for route in self.rulebook.routes if route.takes(known) for name in route.notify}
+        named = {name for route in self.rulebook.routes if route.takes(item.labels) for name in route.notify}
+        rule = self._rules_by_id().get(item.notice.facts.rule)
         return frozenset(named) | frozenset(rule.notify or () if rule is not None else ())
 
-    def _rules_by_id(self) -> dict[str, Rule]:
-        return {rule.id: rule for rule in self.rulebook.rules}
+    def _rules_by_id(self) -> Mapping[str, Rule]:
+        return self.rulebook.by_id
 
     def _pagers(self) -> frozenset[str]:
         return frozenset(name for name, channel in self.rulebook.channels.items() if channel.page)
@@ -366,12 +427,54 @@ class Evaluator(Judge):
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
-        routed = frozenset(channels) if everybody else self._routed(notice, None, naming, incident)
-        addressed = Addressed(notice, routed)
-        made = routing.deliveries([addressed], channels, self._pagers(), memory.told, now) if channels else ()
+        routed = frozenset(channels) if everybody else self._routed(self._item(notice, naming, incident))
+        made: tuple[Delivery, ...] = ()
+        if channels:
+            addressed = [Addressed(notice, routed)]
+            mute = self._muting(memory, {notice.id: self._item(notice, naming, incident)}, now)
+            made = routing.deliveries(addressed, channels, self._pagers(), memory.told, now, mute=mute)
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes
+
+    def people(self, done: Intervention, now: datetime, silence: Silence | None = None) -> Changes:
+        """Keep what somebody did: to an incident, or with a silence that is new or ended. Raises StoreError."""
+        memory = self._store.recall()
+        if silence is not None:
+            others = tuple(each for each in memory.silences if each.id != silence.id)
+            memory = replace(memory, silences=(*others, *((silence,) if silence.ended_at is None else ())))
+        naming = self._naming(memory, Observation(source=""))
+        verdict = self._verdict_of(done, memory, naming, now)
+        made = tuple(self._by_hand(decision, done, memory, naming, now) for decision in verdict.decisions)
+        sent = self._deliveries(made, verdict.incidents, memory, naming, now)
+        changes = Changes(
+            at=now,
+            incidents=verdict.incidents,
+            notices=made,
+            deliveries=sent,
+            superseded=(*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox)),
+            muted=self._muted_anew(memory, naming, now),
+            silences=(silence,) if silence is not None else (),
+            interventions=(done,),
+        )
+        self._store.commit(changes)
+        return changes
+
+    def _verdict_of(self, done: Intervention, memory: Memory, naming: Naming, now: datetime) -> Verdict:
+        incident = memory.incidents.get(done.subject)
+        if incident is None:
+            return Verdict()
+        if done.act is Act.ACKNOWLEDGE:
+            return lifecycle.acknowledged(incident, now)
+        if done.act is Act.UNACKNOWLEDGE:
+            return lifecycle.not_acknowledged(incident, now)
+        return lifecycle.resolved_by_hand(incident, now)
+
+    def _by_hand(self, decision: Decision, done: Intervention, memory: Memory, naming: Naming, now: datetime) -> Notice:
+        rule = self._rules_by_id().get(decision.incident.rule)
+        told = self._store.notices(decision.incident.id)
+        before = told[-1].facts if told else None
+        return notices.of_person(decision, rule, naming, before, memory.through, done.author, done.comment, now)
 
     def _commit(
         self, observation: Observation, now: datetime, *, edited: bool = False, planned: Planned | None = None
@@ -386,3 +489,15 @@ class Evaluator(Judge):
             self._ledger.parts, self._rates = parts, None
             raise
         return changes
+
+
+def _together(days: Sequence[date]) -> Iterator[list[date]]:
+    """The days, lowest first, in runs without a gap."""
+    run: list[date] = []
+    for day in days:
+        if run and day - run[-1] > DAY:
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from budgetd import reminders
 from budgetd.model import Basis, Finding, Incident, Kind, Names, Reason, Scope, Severity, State, identity
 from budgetd.money import times
 from budgetd.period import Period
@@ -32,6 +33,7 @@ class Event(StrEnum):
     LATE_STEP = "late_step"  # the same, in a period that is not the current one any more
     LOWERED_STEP = "lowered_step"  # the same, at the first evaluation after its figures were edited
     QUIET = "quiet"  # nothing new is reached
+    REMINDER = "reminder"  # the same, and people were told so long ago that they are told again
     NEAR = "near"  # below the lowest announced step, within the margin
     BELOW = "below"  # below the margin, in a complete poll
     PASSED = "passed"  # the same, because a rolling window has moved on
@@ -71,6 +73,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_OPEN, Event.LATE_STEP): Transition(_OPEN, Reason.LATE, Kind.INFORM),
     (_OPEN, Event.LOWERED_STEP): Transition(_OPEN, Reason.LIMIT_LOWERED, Kind.TRIGGER),
     (_OPEN, Event.QUIET): Transition(_OPEN, Reason.ALREADY_ANNOUNCED),
+    (_OPEN, Event.REMINDER): Transition(_OPEN, Reason.REMINDER, Kind.TRIGGER),
     (_OPEN, Event.NEAR): Transition(_OPEN, Reason.WITHIN_MARGIN),
     (_OPEN, Event.BELOW): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
     (_OPEN, Event.PASSED): Transition(_DOUBTFUL, Reason.SECOND_POLL_AWAITED),
@@ -89,6 +92,7 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_DOUBTFUL, Event.LATE_STEP): Transition(_OPEN, Reason.LATE, Kind.INFORM),
     (_DOUBTFUL, Event.LOWERED_STEP): Transition(_OPEN, Reason.LIMIT_LOWERED, Kind.TRIGGER),
     (_DOUBTFUL, Event.QUIET): Transition(_OPEN, Reason.ALREADY_ANNOUNCED),
+    (_DOUBTFUL, Event.REMINDER): Transition(_OPEN, Reason.REMINDER, Kind.TRIGGER),
     (_DOUBTFUL, Event.NEAR): Transition(_OPEN, Reason.WITHIN_MARGIN),
     (_DOUBTFUL, Event.BELOW): Transition(_RESOLVED, Reason.RESTATED, Kind.RESOLVE),
     (_DOUBTFUL, Event.PASSED): Transition(_RESOLVED, Reason.PERIOD_OVER, Kind.RESOLVE),
@@ -124,7 +128,8 @@ class Situation:
     `current`: each rule's period that holds the newest data. `unseen`: rules that were never evaluated with data.
     `edited`: rules whose figures changed since their last evaluation. `polled`: the findings come from a complete
     new reading, not only from an edit; `read` is what that reading was of, estimates or the bill (None: all there is).
-    `first_look`: it is the first one of its source ever, so what is over may have been so for long.
+    `first_look`: it is the first one of its source ever, so what is over may have been so for long. `silenced`: the
+    incidents that nobody wants to be reminded of now.
     """
 
     organisation: str
@@ -139,6 +144,7 @@ class Situation:
     seen_before: datetime | None = None
     read: Basis | None = None
     first_look: bool = False
+    silenced: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +189,45 @@ def step(
             incident = incidents.get(incident_id(situation.organisation, finding.rule, finding.scope, finding.period))
         if incident is not None:
             heard.add(incident.id)
-        _apply(ledger, situation, incident, finding, _event(situation, incident, finding), now)
+        _apply(ledger, situation, incident, finding, _event(situation, incident, finding, now), now)
     for incident in incidents.values():
         if incident.id not in heard and incident.state is not State.RESOLVED and is_of_rule(incident):
             ending = _ending(situation, incident)
             if ending is not None:
                 _apply(ledger, situation, incident, None, ending, now)
     return Verdict(tuple(ledger.incidents), tuple(ledger.decisions))
+
+
+def acknowledged(incident: Incident, now: datetime) -> Verdict:
+    """Somebody has it: no reminders up to its present step. Nothing for what is resolved, or was acknowledged so."""
+    top = max(incident.announced, default=None)
+    if incident.state is State.RESOLVED or top is None or incident.acknowledged == top:
+        return Verdict()
+    after = replace(incident, acknowledged=top, sequence=incident.sequence + 1, changed_at=now)
+    return Verdict((after,), (Decision(after, Kind.ACKNOWLEDGE, Reason.ACKNOWLEDGED, after.severity, top),))
+
+
+def not_acknowledged(incident: Incident, now: datetime) -> Verdict:
+    """Nobody has it any more; that alone is no news."""
+    if incident.acknowledged is None:
+        return Verdict()
+    return Verdict((replace(incident, acknowledged=None, changed_at=now),))
+
+
+def resolved_by_hand(incident: Incident, now: datetime) -> Verdict:
+    """It ends because somebody says so; its announced steps stay announced. Nothing for what is resolved."""
+    transition = TRANSITIONS.get((incident.state, Event.BY_HAND))
+    if transition is None or transition.kind is None:
+        return Verdict()
+    after = replace(
+        incident,
+        state=State.RESOLVED,
+        resolved=transition.reason,
+        held=None,
+        sequence=incident.sequence + 1,
+        changed_at=now,
+    )
+    return Verdict((after,), (Decision(after, transition.kind, transition.reason, after.severity),))
 
 
 def incident_id(organisation: str, rule: str, scope: Scope, period: Period) -> str:
@@ -210,7 +248,7 @@ def _rolls(situation: Situation, incident: Incident) -> bool:
     return rule.calendar.rolling and rule.owns(incident.scope, incident.period)
 
 
-def _event(situation: Situation, incident: Incident | None, finding: Finding) -> Event:
+def _event(situation: Situation, incident: Incident | None, finding: Finding, now: datetime) -> Event:
     ending = _ending(situation, incident) if incident is not None and incident.state is not State.RESOLVED else None
     if ending is Event.PERIOD_OVER and _awaits_the_bill_again(situation, incident):
         ending = None
@@ -221,7 +259,14 @@ def _event(situation: Situation, incident: Incident | None, finding: Finding) ->
         return ending
     if incident is None or incident.state is State.RESOLVED:
         return Event.QUIET
-    return _nothing_new(situation, incident, finding)
+    event = _nothing_new(situation, incident, finding)
+    return Event.REMINDER if event is Event.QUIET and _is_forgotten(situation, incident, finding, now) else event
+
+
+def _is_forgotten(situation: Situation, incident: Incident, finding: Finding, now: datetime) -> bool:
+    """Whether people should hear again of what they know; a lower bound, or a mere edit, is no occasion."""
+    fit = situation.polled and finding.complete and finding.reached and incident.id not in situation.silenced
+    return bool(fit) and reminders.is_due(incident, finding.amount, now)
 
 
 def _news(situation: Situation, finding: Finding) -> Event:
@@ -367,15 +412,28 @@ def _follow(
         announced = tuple(sorted({*incident.announced, *finding.reached}))
         said = _severity(situation, finding, transition)
         after = replace(after, announced=announced, severity=max(after.severity, said, key=lambda s: s.rank))
+        after = _told(incident, after, finding, transition.reason, now)
     if transition.reason is Reason.LIMIT_RAISED_STILL_OVER and finding is not None:
         after = replace(after, announced=finding.reached)
     if transition.reason in _REARMING:
-        after = replace(after, announced=())
+        after = replace(after, announced=(), acknowledged=None)
     if after.state is State.RESOLVED and incident.resolved is None:
         after = replace(after, resolved=transition.reason if not says_step else Reason.PERIOD_OVER)
     elif after.state is not State.RESOLVED:
         after = replace(after, resolved=None)
     return replace(after, changed_at=now) if after != incident else incident
+
+
+def _told(before: Incident, after: Incident, finding: Finding, reason: Reason, now: datetime) -> Incident:
+    """People are told what it comes to. A new step is news also to whoever has acknowledged the ones before."""
+    again = reason is Reason.REMINDER
+    return replace(
+        after,
+        told_at=now,
+        told_amount=finding.amount,
+        reminders=before.reminders + 1 if again else 0,
+        acknowledged=before.acknowledged if again else None,
+    )
 
 
 def _severity(situation: Situation, finding: Finding, transition: Transition) -> Severity:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from budgetd import digest_words, escaping, money, wording
+from budgetd import digest_words, escaping, money, trend, wording
 from budgetd.digest_words import Section
 from budgetd.escaping import name, shorten
 from budgetd.model import Delivery, Face, Facts, Kind, Notice, Reason, Severity
@@ -39,10 +39,10 @@ class Message:
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
-    why this channel gets what was for another one. `thread` is the memo of the incident's last message in that channel,
-    empty when there is none to go on under. `own`: those of title and body that are the operator's own words; markup in
-    such a body is meant. `again`: all of it was told before, and is said again to a service that forgets; nobody need
-    hear of it.
+    why this channel gets what was for another one, or only gets it now. `thread` is the memo of the incident's last
+    message in that channel, empty when there is none to go on under. `own`: those of title and body that are the
+    operator's own words; markup in such a body is meant. `again`: all of it was told before, and is said again to a
+    service that forgets; nobody need hear of it. `status_page` is a link to one, empty when there is none.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Message:
     thread: str = ""
     own: frozenset[str] = frozenset()
     again: bool = False
+    status_page: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +70,44 @@ class _Block:
     aligned: bool = False
 
 
-def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -> Message:
-    """The delivery's notices as one message in its face. `now` only says how late it is. Pure."""
+def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT, status_page: str = "") -> Message:
+    """The delivery's notices as one message in its face. `now` only says how late it is. Pure.
+
+    `status_page`: a URL to name beside the cost report's.
+    """
     notices = sorted(delivery.notices, key=_worst_first)
     several = len(notices) > 1
     title = _batch_title(notices) if several else late_prefix(notices[0], now) + wording.title(notices[0])
     title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
-    because = wording.instead(delivery.because)
+    held = wording.held_back(delivery.muted_by, delivery.muted_until, min(each.created_at for each in notices))
+    because = " ".join(part for part in (wording.instead(delivery.because), held) if part)
     message = Message(
         id=delivery.id,
         title=title,
         body="",
         severity=max((notice.severity for notice in notices), key=lambda severity: severity.rank),
         kind=_kind(notices),
-        data=payload(delivery.id, notices, now, title, because),
+        data=payload(delivery.id, notices, now, title, because, status_page),
         flavour=flavour,
         face=delivery.face,
         incident="" if several else notices[0].incident,
         notices=tuple(notices),
         because=because,
+        status_page=status_page,
     )
     if delivery.face is Face.MINIMAL:
         return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))
-    blocks = _batch(notices, now) if several else _single(delivery, notices[0], now)
+    blocks = _batch(notices, now, status_page) if several else _single(delivery, notices[0], now, status_page)
     instead = [_Block((message.because,))] if message.because else []
     return replace(message, body=_join([*instead, *blocks], flavour))
 
 
-def render_safely(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT) -> Message:
+def render_safely(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT, status_page: str = "") -> Message:
     """`render`, one face simpler each time it breaks, and at last a plain line: an alert always goes out."""
     faces = list(Face)
     for face in faces[faces.index(delivery.face) :]:
         try:
-            return render(replace(delivery, face=face), now, flavour)
+            return render(replace(delivery, face=face), now, flavour, status_page)
         except BROKEN:
             continue
     return _last_resort(delivery, flavour)
@@ -137,30 +143,31 @@ def late_prefix(notice: Notice, now: datetime) -> str:
 
 
 def late_note(notice: Notice, now: datetime) -> str:
-    """How late the notice goes out, and that it could not before; empty when it is in time."""
+    """How late the notice goes out; empty when it is in time."""
     if not wording.is_late(notice, now):
         return ""
     decided = f"decided {wording.ago(notice.created_at, now)} ago, {wording.instant(notice.created_at)}"
-    return f"Late: {decided}; it could not be sent before."
+    return f"Late: {decided}."
 
 
-def _single(delivery: Delivery, notice: Notice, now: datetime) -> list[_Block]:
+def _single(delivery: Delivery, notice: Notice, now: datetime, status_page: str) -> list[_Block]:
     facts = notice.facts
     if facts.digest is not None:
         return _digest(delivery, notice, facts.digest, now)
     opening = _some(late_note(notice, now), f"{wording.lead(notice)} {wording.why(notice)}".strip())
+    opening = (*opening, *_some(trend.foreseen(facts)), *trend.changed(facts))
     if delivery.face is Face.PLAIN:
-        return [_Block((*opening, *_key_lines(facts)))]
+        return [_Block((*opening, *_key_lines(facts, status_page)))]
     ids = f"Rule {name(facts.rule)}, incident {notice.incident}, alert {delivery.id}."
     if facts.amount is None:
         ids = f"Incident {notice.incident}, alert {delivery.id}."
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    footer = _some(ids, times, wording.how_to_silence(facts) if can_be_silenced(notice) else "")
+    footer = _some(*(wording.how_to_silence(notice) if can_be_silenced(notice) else ()), ids, times)
     blocks = [
         _Block(opening),
         _Block(_figures(facts), aligned=True),
         _Block(_drivers(facts), aligned=True),
-        _Block(_some(data_line(facts), f"Cost report: {COST_REPORT}")),
+        _Block(_some(data_line(facts), *_links(status_page))),
         _Block(footer),
     ]
     return [block for block in blocks if block.lines]
@@ -191,16 +198,22 @@ def digest_data(notice: Notice, digest: Digest) -> str:
     return digest_words.data_line(digest, wording.instant(through) if through else "")
 
 
+def _links(status_page: str) -> tuple[str, ...]:
+    return _some(f"Cost report: {COST_REPORT}", f"Status page: {status_page}" if status_page else "")
+
+
 def can_be_silenced(notice: Notice) -> bool:
-    """Whether an edit of the rules file would end such alerts."""
+    """Whether it is an alert that commands and the rules file can quiet."""
     return notice.kind is Kind.TRIGGER and notice.facts.amount is not None
 
 
-def _key_lines(facts: Facts) -> tuple[str, ...]:
+def _key_lines(facts: Facts, status_page: str) -> tuple[str, ...]:
     drivers = [driver(part.model, part.token_type, part.amount, facts) for part in facts.contributors[:1]]
     top = f"Most of it: {' '.join(' '.join(drivers[0]).split())}" if drivers else ""
     rule = f"Rule {name(facts.rule)}." if facts.amount is not None else ""
-    return _some(_spent(facts), top, data_line(facts), f"{rule} {COST_REPORT}".strip())
+    days = trend.last_days(facts.history)
+    daily = f"Daily: {days.line}, {days.words}" if days is not None else ""
+    return _some(_spent(facts), top, daily, data_line(facts), f"{rule} {COST_REPORT}".strip(), status_page)
 
 
 def _spent(facts: Facts) -> str:
@@ -228,6 +241,9 @@ def _figures(facts: Facts) -> tuple[str, ...]:
         rows.append(("Period", f"{facts.period.name} ({'UTC' if facts.period.is_part_of_a_day else 'UTC days'})"))
     if facts.organisation:
         rows.append(("Account", name(facts.organisation)))
+    days = trend.last_days(facts.history)
+    if days is not None:
+        rows += [("Daily", days.line), ("", days.words)]
     return _columns(rows)
 
 
@@ -291,7 +307,7 @@ def _how_far(notices: Iterable[Notice]) -> str:
     return "over" if over else "past a step"
 
 
-def _batch(notices: Sequence[Notice], now: datetime) -> list[_Block]:
+def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_Block]:
     oldest = min(notices, key=lambda notice: notice.created_at)
     listed = [f"- {wording.severity_word(notice)}: {wording.title(notice)}" for notice in notices[:MOST_LINES]]
     left_out = len(notices) - len(listed)
@@ -305,7 +321,7 @@ def _batch(notices: Sequence[Notice], now: datetime) -> list[_Block]:
     blocks = [
         _Block(_some(late_note(oldest, now), general)),
         _Block(tuple(listed)),
-        _Block(_some(data, f"Cost report: {COST_REPORT}")),
+        _Block(_some(data, *_links(status_page))),
     ]
     return [block for block in blocks if block.lines]
 

@@ -239,6 +239,8 @@ class Reason(StrEnum):
 
     # said
     STEP_REACHED = "step_reached"
+    REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"
     BASELINE = "baseline"
     LATE = "late"
     LIMIT_LOWERED = "limit_lowered"
@@ -277,6 +279,7 @@ class Kind(StrEnum):
     """What a notice does to those who get it."""
 
     TRIGGER = "trigger"
+    ACKNOWLEDGE = "acknowledge"
     RESOLVE = "resolve"
     INFORM = "inform"
 
@@ -288,7 +291,8 @@ class Incident:
     `announced` are the steps people were told of, lowest first, those skipped included; `severity` the highest that
     was told. `amount` and `limit` (dollars) are the last that were seen with complete data.
     `opened_at` is when it last became open. `sequence` counts its notices. `held` says why the last evaluation
-    said nothing.
+    said nothing. `told_at`, `told_amount`: when people were last told what it comes to, and what; `reminders` counts
+    how often since they were told something new. `acknowledged`: somebody has it, up to that step.
     """
 
     id: str
@@ -305,6 +309,10 @@ class Incident:
     sequence: int = 0
     resolved: Reason | None = None
     held: Reason | None = None
+    told_at: datetime | None = None
+    told_amount: Decimal | None = None
+    reminders: int = 0
+    acknowledged: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +322,70 @@ class Contributor:
     model: str | None
     token_type: str | None
     amount: Decimal
+
+
+class Cause(StrEnum):
+    """Why a sum of dollars changed. They are taken in this order, each with what comes after it as it was before."""
+
+    VOLUME = "volume"  # more or fewer tokens, everything else as before
+    MODEL_MIX = "model_mix"  # a larger part of them on dearer or cheaper models, new ones included
+    KIND_MIX = "token_type_mix"  # within each model other kinds of tokens
+    TERMS = "tier"  # within those other service tiers, context windows, regions, speeds
+    OTHER = "other"  # what has no price by the token: searches, code execution, credits
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """One value's part of a change: dollars before and after. `name` is the value as people know it.
+
+    `token_type`: of a model, the kind of tokens that most of the change is.
+    """
+
+    dimension: str
+    name: str
+    before: Decimal
+    after: Decimal
+    token_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """How a range of UTC days differs from an earlier one of as many days, in dollars, and what the difference is.
+
+    `against`: the earlier range in words (`1-17 Oct 2026`, `the day before`). `closed`: the later range is over; a day
+    that still runs is only compared once it is above the earlier one. `movers`: the models that changed most, and the
+    workspaces where the scope has several; each dimension by itself. `causes` add up to after - before exactly, and are
+    empty where prices are not known. `tokens`: after / before of the priced tokens.
+    """
+
+    against: str
+    before: Decimal
+    after: Decimal
+    closed: bool = True
+    movers: tuple[Mover, ...] = ()
+    causes: tuple[tuple[Cause, Decimal], ...] = ()
+    tokens: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a period will come to if it goes on as lately: dollars, with a range that 4 of 5 such periods stay in.
+
+    `reached_on`: the UTC day on which the limit is reached at that pace; None: not within the period.
+    """
+
+    expected: Decimal
+    low: Decimal
+    high: Decimal
+    reached_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Dollars of each closed UTC day of the scope, oldest first; None: nothing complete is known of that day."""
+
+    start: date
+    amounts: tuple[Decimal | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +402,8 @@ class Facts:
     """All that a message can say of a notice; kept with it, so that a late or repeated message says the same.
 
     Amounts are dollars; dollars an hour where there is a `pace`. `text` carries what has no figures (blind,
-    undeliverable, a test message); then `period`, `amount` and `limit` are None.
+    undeliverable, a test message); then `period`, `amount` and `limit` are None. `person` and `comment`: who did it
+    by hand, and why.
     """
 
     organisation: str
@@ -350,7 +423,12 @@ class Facts:
     pace: Pace | None = None
     contributors: tuple[Contributor, ...] = ()
     text: str = ""
+    person: str = ""
+    comment: str = ""
     digest: Digest | None = None
+    forecast: Forecast | None = None
+    history: History | None = None
+    increase: Increase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +480,8 @@ class Delivery:
     """Notices on their way to one channel as one message; `id` is the same on every attempt.
 
     `page`: it wakes somebody, so it is retried faster and has a shorter deadline. `because`: why this channel gets what
-    was for another one; empty for what is its own.
+    was for another one; empty for what is its own. `muted_until`: a silence or quiet hours keep it back until then, and
+    `muted_by` says which; both stay when that is over.
     """
 
     id: str
@@ -415,6 +494,22 @@ class Delivery:
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
     because: str = ""
+    muted_until: datetime | None = None
+    muted_by: str = ""
+
+    @property
+    def wanted_at(self) -> datetime:
+        """When it should have been delivered: once it was decided, or was muted no more."""
+        return self.created_at if self.muted_until is None else max(self.created_at, self.muted_until)
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """How long a pending delivery is kept back, and by what; None: it is not, any more."""
+
+    delivery: str
+    until: datetime | None
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +536,60 @@ class Attempt:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     detail: str = ""
+
+
+# --- people ------------------------------------------------------------------------------------
+
+# ((key, patterns), ...): every key must have a pattern that matches; () matches everything.
+Match = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class SilenceEnd(StrEnum):
+    """What a silence lasts until."""
+
+    TIME = "time"
+    NEXT_STEP = "next_step"
+    PERIOD_END = "period_end"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Somebody wants to hear nothing of what matches until `ends_at`, or until each incident's next step or period end.
+
+    `covers`: for the latter two, the incidents that were open, with the highest step that people knew of.
+    """
+
+    id: str
+    match: Match
+    author: str
+    comment: str
+    created_at: datetime
+    ends_at: datetime
+    until: SilenceEnd = SilenceEnd.TIME
+    covers: Mapping[str, Decimal] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    ended_by: str = ""
+
+
+class Act(StrEnum):
+    """What people do to alerts."""
+
+    SILENCE = "silence"
+    END_SILENCE = "end_silence"
+    ACKNOWLEDGE = "acknowledge"
+    UNACKNOWLEDGE = "unacknowledge"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Intervention:
+    """What somebody did to an incident or a silence (`subject` is its id), and why."""
+
+    at: datetime
+    author: str
+    act: Act
+    subject: str
+    comment: str = ""
 
 
 # --- what survives beside incidents ------------------------------------------------------------
@@ -529,6 +678,9 @@ class Changes:
     notices: tuple[Notice, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     superseded: tuple[Superseded, ...] = ()
+    muted: tuple[Muted, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
     rules: tuple[RuleState, ...] = ()
     forgotten_rules: tuple[str, ...] = ()
     health: tuple[Health, ...] = ()

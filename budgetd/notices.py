@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from budgetd.lifecycle import Decision
@@ -10,8 +11,11 @@ from budgetd.model import (
     Basis,
     Contributor,
     Facts,
+    Forecast,
     Health,
+    History,
     Incident,
+    Increase,
     Kind,
     Label,
     Notice,
@@ -46,6 +50,10 @@ def of_rule(
     through: datetime | None,
     now: datetime,
     before: Facts | None = None,
+    *,
+    forecast: Forecast | None = None,
+    history: History | None = None,
+    increase: Increase | None = None,
 ) -> Notice:
     """The notice of a rule's incident. `rule` is None when the rule is gone.
 
@@ -71,8 +79,29 @@ def of_rule(
         comparison=finding.comparison if finding is not None else None,
         pace=finding.pace if finding is not None else None,
         contributors=tuple(contributors[:TOP_CONTRIBUTORS]),
+        forecast=forecast,
+        history=history,
+        increase=increase,
     )
     return _notice(decision, facts, now)
+
+
+def of_person(
+    decision: Decision,
+    rule: Rule | None,
+    naming: Naming,
+    before: Facts | None,
+    through: datetime | None,
+    person: str,
+    comment: str,
+    now: datetime,
+) -> Notice:
+    """The notice that somebody did something by hand. `before`: the facts that people were told last."""
+    notice = of_rule(decision, rule, naming, (), through, now)
+    facts = replace(notice.facts, person=person, comment=comment)
+    if before is not None:
+        facts = replace(facts, basis=before.basis, comparison=before.comparison, pace=before.pace)
+    return replace(notice, facts=facts)
 
 
 def of_blindness(decision: Decision, health: Health, naming: Naming, now: datetime) -> Notice:
@@ -115,15 +144,29 @@ def of_operation(
 
 
 def labels(notice: Notice, rule: Rule | None, naming: Naming, incident: Incident | None) -> dict[str, tuple[str, ...]]:
-    """All the texts that a route may know the notice by, under `severity`, `rule`, `type` and each dimension."""
-    known: dict[str, tuple[str, ...]] = {
+    """All the texts that a route or a silence may know the notice by: `incident`, `severity`, `rule`, `type` and each
+    dimension.
+    """
+    known = known_by(incident, rule, naming) if incident is not None else dict(rule.match.selection() if rule else ())
+    return {
+        **known,
+        "incident": (notice.incident,),
         "severity": (notice.severity.value,),
         "rule": (notice.facts.rule,),
         "type": (notice.facts.rule_type,),
     }
+
+
+def known_by(incident: Incident, rule: Rule | None, naming: Naming) -> dict[str, tuple[str, ...]]:
+    """The same of an incident as it stands."""
+    known: dict[str, tuple[str, ...]] = {
+        "incident": (incident.id,),
+        "severity": (incident.severity.value,),
+        "rule": (incident.rule,),
+    }
     if rule is not None:
-        known.update(rule.match.selection())
-    for dimension, value in incident.scope if incident is not None else ():
+        known.update(rule.match.selection(), type=(rule.kind,))
+    for dimension, value in incident.scope:
         known[dimension] = naming.called(dimension, value)
         if dimension == "workspace":
             known["group"] = (*known.get("group", ()), *naming.groups_of(value))

@@ -23,7 +23,10 @@ REMOVED = Receipt(Outcome.GONE, "the channel is no longer in the rules file")
 
 
 class Outbox:
-    """Sends what is due and settles what was sent. A message is marked as delivered only after it was."""
+    """Sends what is due and settles what was sent. A message is marked as delivered only after it was.
+
+    `status_page`: the URL that messages name, if there is one.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,14 @@ class Outbox:
         lanes: Outbound,
         flavours: Mapping[str, Flavour],
         jitter: random.Random,
+        status_page: str = "",
     ) -> None:
         self._store = store
         self._evaluator = evaluator
         self._lanes = lanes
         self._flavours = flavours
         self._jitter = jitter
+        self._status_page = status_page
         self._in_flight: dict[str, Delivery] = {}
         self._fallen_back: set[str] = set()
         self._again = Resending()
@@ -93,7 +98,7 @@ class Outbox:
             channel = channels.get(delivery.channel)
             if channel is None or not channel.fallback or delivery.because or delivery.id in self._fallen_back:
                 continue
-            at = delivery.created_at + channel.after
+            at = delivery.wanted_at + channel.after
             if at <= now:
                 late.append(delivery)
             else:
@@ -125,7 +130,8 @@ class Outbox:
 
     def _rendered(self, delivery: Delivery, now: datetime) -> Message:
         """The message, in the operator's own words where there are any; those that fail are told once."""
-        plain = render_safely(delivery, now, self._flavours.get(delivery.channel, Flavour.TEXT))
+        flavour = self._flavours.get(delivery.channel, Flavour.TEXT)
+        plain = render_safely(delivery, now, flavour, self._status_page)
         texts = self._evaluator.rulebook.channels[delivery.channel].texts
         message, blots = own_words.put(plain, texts)
         for blot in blots:

@@ -8,6 +8,8 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from budgetd import money
+from budgetd.background import Outlook, foreseen
+from budgetd.forecast import MOST_DAYS
 from budgetd.lifecycle import incident_id
 from budgetd.model import (
     UNKNOWN_ORGANISATION,
@@ -17,6 +19,7 @@ from budgetd.model import (
     DeliveryState,
     Drift,
     Finding,
+    Forecast,
     Health,
     Incident,
     Label,
@@ -36,12 +39,16 @@ from budgetd.wording import CLOCK
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One scope's spend against its limit. `share` is of the limit (1 is all of it); `incident` if there is one."""
+    """One scope's spend against its limit. `share` is of the limit (1 is all of it); `incident` if there is one.
+
+    `forecast`: what its period comes to, where that can be said.
+    """
 
     scope: tuple[Label, ...]
     finding: Finding
     share: Decimal
     incident: Incident | None
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ def overview(
         organisation=names.names.organisation,
         through=memory.through,
         days=len(read),
-        rules=tuple(rule_readings(rule, indexes, memory, read) for rule in rules),
+        rules=tuple(rule_readings(rule, indexes, Outlook(indexes.of(rule)), memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
         channels=channel_states(memory.outbox, records, channels),
         sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
@@ -178,8 +185,9 @@ def naming(memory: Memory, groups: Mapping[str, Group] | None = None) -> Naming:
 
 
 def first_day(rules: Iterable[Rule], through: datetime) -> date:
-    """The first UTC day that the rules' present figures and baselines need."""
-    return through.date() - DAY * (max((rule.history for rule in rules), default=0) + 1)
+    """The first UTC day that the rules' present figures, baselines and forecasts need."""
+    needed = (max(rule.history, MOST_DAYS if foreseen(rule) else 0) for rule in rules)
+    return through.date() - DAY * (max(needed, default=0) + 1)
 
 
 def firing(incidents: Iterable[Incident], names: Naming) -> tuple[Firing, ...]:
@@ -199,7 +207,7 @@ def share_of(amount: Decimal, limit: Decimal) -> Decimal:
 # --- spend against limits ------------------------------------------------------------------------
 
 
-def rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[date]) -> RuleReadings:
+def rule_readings(rule: Rule, indexes: Indexes, outlook: Outlook, memory: Memory, days: Iterable[date]) -> RuleReadings:
     """What the rule says now of every scope. `days`: those in which to look for lines that are the rule's."""
     spend = indexes.of(rule)
     period, findings = _current_findings(rule, spend, memory)
@@ -213,6 +221,7 @@ def rule_readings(rule: Rule, indexes: Indexes, memory: Memory, days: Iterable[d
             rolling.get(finding.scope)
             if rule.calendar.rolling
             else memory.incidents.get(incident_id(organisation, rule.id, finding.scope, finding.period)),
+            outlook.forecast(rule, finding),
         )
         for finding in findings
     ]

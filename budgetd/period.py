@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal
 
@@ -20,6 +20,15 @@ def midnight(day: date) -> datetime:
 def day_before(instant: datetime) -> date:
     """The UTC day that ends at, or holds the moment just before, `instant`."""
     return (instant.astimezone(UTC) - timedelta(microseconds=1)).date()
+
+
+def instant(day: date, at: time, where: tzinfo) -> datetime:
+    """The instant in UTC at which a clock in that zone shows that day and time.
+
+    A time that is skipped when clocks go forward is the instant that it would have been without that; of a time that
+    comes twice when they go back it is the first.
+    """
+    return datetime.combine(day, at.replace(fold=0), where).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from budgetd.model import Delivery, Kind, Notice, Reason, Severity, Superseded, identity
+from budgetd.mutes import Mute
 
 # More pages than this at once would be one page too many to read.
 PAGES_AT_ONCE = 5
@@ -20,6 +21,10 @@ class Addressed:
     channels: frozenset[str]
 
 
+def _never(_notice: Notice, _channel: str) -> Mute | None:
+    return None
+
+
 def recipients(
     item: Addressed,
     pagers: Collection[str],
@@ -29,12 +34,13 @@ def recipients(
 ) -> frozenset[str]:
     """The channels that the notice goes to.
 
-    A resolve goes to whoever may have been sent its trigger, whatever the routes say by now, and the end of a period
-    only to pagers, which would stay open, and to others where an alert lasts until it is ended. What only informs
-    pages nobody. A trigger that nobody is named for goes to every channel: an alert without a reader is silence.
+    A resolve, or that somebody has it, goes to whoever may have been sent its trigger, whatever the routes say by now;
+    the end of a period only to pagers, which would stay open, and to others where an alert lasts until it is ended.
+    What only informs pages nobody. A trigger that nobody is named for goes to every channel: an alert without a reader
+    is silence.
     """
     notice = item.notice
-    if notice.kind is Kind.RESOLVE:
+    if notice.kind in (Kind.RESOLVE, Kind.ACKNOWLEDGE):
         known = told & frozenset(channels)
         return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
@@ -50,19 +56,22 @@ def deliveries(
     told: Mapping[str, frozenset[str]],
     now: datetime,
     lasting: Collection[str] = (),
+    mute: Callable[[Notice, str], Mute | None] = _never,
 ) -> tuple[Delivery, ...]:
-    """One delivery for each channel, with all its notices; for a pager one for each notice, or one umbrella."""
-    for_channel: dict[str, list[Notice]] = {}
+    """One delivery for each channel, with all its notices; for a pager one for each notice, or one umbrella.
+
+    What `mute` keeps back in a channel is a message of its own there.
+    """
+    together: dict[tuple[str, Mute | None], list[Notice]] = {}
     for item in addressed:
         known = told.get(item.notice.incident, frozenset())
         for channel in sorted(recipients(item, pagers, channels, known, lasting)):
-            for_channel.setdefault(channel, []).append(item.notice)
+            together.setdefault((channel, mute(item.notice, channel)), []).append(item.notice)
     made: list[Delivery] = []
-    for channel, notices in for_channel.items():
-        if channel in pagers:
-            made += [_delivery(channel, part, now, page=True) for part in _pages(notices)]
-        else:
-            made.append(_delivery(channel, tuple(notices), now, page=False))
+    for (channel, muted), notices in together.items():
+        page = channel in pagers
+        parts = _pages(notices) if page else [tuple(notices)]
+        made += [_delivery(channel, part, now, muted, page=page) for part in parts]
     return tuple(made)
 
 
@@ -77,15 +86,31 @@ def superseded(made: Iterable[Delivery], outbox: Iterable[Delivery]) -> tuple[Su
     )
 
 
+def ended_unheard(made: Iterable[Notice], outbox: Iterable[Delivery]) -> tuple[Superseded, ...]:
+    """What is kept back still, of incidents that end now: it was never told, and is not so any more.
+
+    That a limit was reached in a period that is over stays worth telling, but nobody need be woken for it.
+    """
+    ended = {notice.incident: notice.reason for notice in made if notice.kind is Kind.RESOLVE}
+    return tuple(
+        Superseded(delivery.id, notice.id)
+        for delivery in outbox
+        if delivery.muted_by and not delivery.attempts
+        for notice in delivery.notices
+        if notice.incident in ended and (delivery.page or ended[notice.incident] is not Reason.PERIOD_OVER)
+    )
+
+
 def _pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:
-    triggers = tuple(notice for notice in notices if notice.kind is not Kind.RESOLVE)
-    single = [(notice,) for notice in notices if notice.kind is Kind.RESOLVE]
+    ends = (Kind.RESOLVE, Kind.ACKNOWLEDGE)
+    triggers = tuple(notice for notice in notices if notice.kind not in ends)
+    single = [(notice,) for notice in notices if notice.kind in ends]
     if len(triggers) > PAGES_AT_ONCE:
         return [triggers, *single]
     return [*((notice,) for notice in triggers), *single]
 
 
-def _delivery(channel: str, notices: tuple[Notice, ...], now: datetime, *, page: bool) -> Delivery:
+def _delivery(channel: str, notices: tuple[Notice, ...], now: datetime, muted: Mute | None, *, page: bool) -> Delivery:
     return Delivery(
         id=identity("dlv", channel, *(notice.id for notice in notices)),
         channel=channel,
@@ -93,4 +118,6 @@ def _delivery(channel: str, notices: tuple[Notice, ...], now: datetime, *, page:
         created_at=now,
         next_attempt_at=now,
         page=page,
+        muted_until=muted.until if muted is not None else None,
+        muted_by=muted.by if muted is not None else "",
     )

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from pydantic import ValidationError
 from budgetd.channels import registry
 from budgetd.channels.signature import why_no_secret
 from budgetd.environment import UnavailableError, read_regular
-from budgetd.model import Severity
+from budgetd.model import Match, Severity
+from budgetd.mutes import takes
 from budgetd.nearest import nearest
+from budgetd.quiet import Quiet
 from budgetd.rulefile import checks, oddities, own_texts
 from budgetd.rulefile.checks import Book
 from budgetd.rulefile.faults import Fault, Way, shape_faults
@@ -60,7 +62,7 @@ class Channel:
 class Route:
     """Which notices go to which channels. `match`: ((key, patterns), ...); without any, all of them."""
 
-    match: tuple[tuple[str, tuple[str, ...]], ...]
+    match: Match
     notify: tuple[str, ...]
 
     def takes(self, labels: Mapping[str, Collection[str]]) -> bool:
@@ -68,13 +70,10 @@ class Route:
 
         Every key of the route must have a pattern that matches one of the notice's texts for it.
         """
-        return all(
-            any(fnmatchcase(text, pattern) for pattern in patterns for text in labels.get(key, ()))
-            for key, patterns in self.match
-        )
+        return takes(self.match, labels)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rulebook:
     """All that rules.yaml says. `digest` is that of its text: it changes with every edit and with nothing else."""
 
@@ -84,6 +83,7 @@ class Rulebook:
     default_severity: Severity
     rules: tuple[Rule, ...]
     digest: str
+    quiet: tuple[Quiet, ...] = ()
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
     digests: tuple[DigestPart, ...] = ()
 
@@ -91,6 +91,11 @@ class Rulebook:
     def resent(self) -> dict[str, timedelta]:
         """The channels that forget what fires, and how often they are told again."""
         return registry.resent({name: channel.url for name, channel in self.channels.items()})
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Rule]:
+        """The rules by their ids."""
+        return {rule.id: rule for rule in self.rules}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +204,9 @@ def _rulebook(file: RulesFile, channels: Mapping[str, Channel], digest: str, war
         name: Group(name, part.workspaces or (), tuple(sorted(part.tags.items()))) for name, part in file.groups.items()
     }
     routes = tuple(Route(_patterns(part.match), part.notify) for part in file.routes)
-    return Rulebook(channels, groups, routes, file.defaults.severity, file.rules, digest, warnings, file.digests)
+    quiet = tuple(part.quiet(_patterns(part.match)) for part in file.quiet)
+    severity = file.defaults.severity
+    return Rulebook(channels, groups, routes, severity, file.rules, digest, quiet, warnings, file.digests)
 
 
 def _patterns(match: RouteMatch) -> tuple[tuple[str, tuple[str, ...]], ...]:

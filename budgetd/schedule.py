@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from budgetd.period import DAY, Calendar, Period, midnight
+from budgetd.period import DAY, Calendar, Period, instant, midnight
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 EVERY = (*WEEKDAYS, "day", "month")
@@ -38,15 +38,6 @@ def zone(name: str) -> tzinfo:
 def zones() -> frozenset[str]:
     """The names of all zones that this machine knows; empty without time zone data."""
     return frozenset(available_timezones())
-
-
-def instant(day: date, at: time, where: tzinfo) -> datetime:
-    """The instant in UTC at which a clock in that zone shows that day and time.
-
-    A time that is skipped when clocks go forward is the instant that it would have been without that; of a time that
-    comes twice when they go back it is the first.
-    """
-    return datetime.combine(day, at.replace(fold=0), where).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours"}
 _KEY = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _BETA = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
 _VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_PLAIN_URL = re.compile(r"[A-Za-z0-9:/?#@!$&+,;=%._~-]{1,500}", re.ASCII)
 _LONGEST_WAIT = timedelta(days=1)
 # Group and others may not read the key. systemd grants a service its credential through an access list, whose mask
 # shows as the group's bit; so in the credentials directory only the others' bit counts.
@@ -117,6 +118,14 @@ def _any_url(value: Any) -> str:
     return str(value)
 
 
+def _page_url(value: Any) -> str:
+    """A URL that is shown: nothing in it may end a link in any kind of text, or be a secret."""
+    parts = _web_address(value, "https", "http")
+    if parts.username is not None or not _PLAIN_URL.fullmatch(value):
+        raise mistake("expected a URL without a user, quotes, brackets, '|' and '`'; it is shown in messages")
+    return str(value)
+
+
 def _betas(value: Any) -> tuple[str, ...]:
     if isinstance(value, tuple):
         return value
@@ -185,6 +194,9 @@ class Settings(BaseSettings):
     )
     heartbeat_url: Annotated[str, BeforeValidator(_any_url)] | None = Field(
         default=None, repr=False, description="pinged after each good poll"
+    )
+    status_url: Annotated[str, BeforeValidator(_page_url)] | None = Field(
+        default=None, description="a page that messages link to, such as a dashboard; everybody who is told sees it"
     )
     log: Annotated[Literal["pretty", "journald", "logfmt", "json"], BeforeValidator(_log)] = Field(
         default="logfmt", description="default: pretty on a terminal, journald under systemd, else logfmt"

@@ -77,6 +77,10 @@ class Spend:
         """Whether the UTC day is closed and its bill is known."""
         return self._kinds.get(day) == (Basis.BILLED, True)
 
+    def is_closed(self, day: date) -> bool:
+        """Whether all of the UTC day is known, billed or estimated."""
+        return self._kinds.get(day, (Basis.BILLED, False))[1]
+
     def billed_through(self) -> datetime | None:
         """The end of the newest UTC day whose bill is known; None without any."""
         billed = [day for day in self._kinds if self.is_billed(day)]

@@ -17,12 +17,14 @@ from budgetd.model import (
     Face,
     Health,
     Incident,
+    Intervention,
     Notice,
     Organisation,
     Planned,
     RateTexts,
     Receipt,
     RuleState,
+    Silence,
     Workspace,
 )
 
@@ -45,7 +47,8 @@ class StoreError(Exception):
 class Memory:
     """All that one evaluation needs to know of the past; cost lines are read apart.
 
-    `told`: the channels that were sent, may have been sent, or are about to be sent, a trigger of the incident.
+    `told`: the channels that were sent, may have been sent, or are about to be sent, a trigger of the incident; what is
+    kept back by a silence or quiet hours was told to nobody. `silences`: those that nobody ended, old ones included.
     `outbox`: the deliveries that are still pending, oldest first, without their superseded notices.
     `through`: how far the source reaches that reaches furthest; `throughs`: how far each does.
     `rates`: what was learned about prices.
@@ -61,6 +64,7 @@ class Memory:
     told: Mapping[str, frozenset[str]]
     throughs: Mapping[str, datetime] = field(default_factory=dict)
     rates: tuple[RateTexts, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,14 @@ class StateReader(Protocol):
         """Everything but the cost lines. Incidents: those not resolved, and those whose period ended in the last
         70 days before `through` (the data's time: neither a stop nor a wrong clock makes it forget).
         """
+        ...
+
+    def silences(self) -> tuple[Silence, ...]:
+        """Every kept silence, the newest first."""
+        ...
+
+    def interventions(self, subject: str | None = None) -> tuple[Intervention, ...]:
+        """What people did by hand, oldest first: to that incident or silence, or (None) to anything."""
         ...
 
     def billed_days(self) -> frozenset[date]:
@@ -166,7 +178,7 @@ class Store(StateReader, Protocol):
     def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
         """The oldest due delivery of each channel that is neither in `busy` nor held back; superseded notices left out.
 
-        A delivery waits for an older pending one of its channel that shares an incident with it.
+        A delivery waits for an older pending one of its channel that shares an incident with it, and while it is muted.
         """
         ...
 
@@ -215,8 +227,8 @@ class Store(StateReader, Protocol):
         ...
 
     def prune(self, now: datetime) -> None:
-        """Drop what nobody needs any more and give space back: cost lines, counts of requests, and resolved incidents
-        with all that belongs to them, after 400 days; attempts after 90 days.
+        """Drop what nobody needs any more and give space back: cost lines, counts of requests, what people did,
+        and resolved incidents with all that belongs to them, after 400 days; attempts after 90 days.
         """
         ...
 

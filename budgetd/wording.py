@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from budgetd import money
+from budgetd import money, trend
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
 from budgetd.period import day_before
@@ -24,6 +24,8 @@ _NOT_ESTIMATED = "code execution and sessions come with the bill"
 CLOCK = "clock"
 
 _OPENING = {
+    Reason.REMINDER: "Still so: ",
+    Reason.ACKNOWLEDGED: "Acknowledged: ",
     Reason.BASELINE: "From before budgetd watched: ",
     Reason.LATE: "Late report: ",
     Reason.LIMIT_LOWERED: "Limit lowered: ",
@@ -44,7 +46,9 @@ _WHY = {
     Reason.LIMIT_RAISED: "The limit in the rules file was raised.",
     Reason.RULE_REMOVED: "The rule is no longer in the rules file, so nothing is watched for it any more.",
     Reason.WORKSPACE_ARCHIVED: "The workspace was archived.",
-    Reason.BY_HAND: "Somebody resolved it by hand; it speaks again at the next step.",
+    Reason.BY_HAND: "It speaks again at its next step.",
+    Reason.ACKNOWLEDGED: "No reminders of what is known; the next step is told again.",
+    Reason.REMINDER: "You were told before; nobody has acknowledged it, and it has moved since.",
     Reason.BLIND: "No alert is resolved and none can be raised until the figures are back. Blind does not mean zero.",
     Reason.REFUSED: "Nothing is watched until the key works again. A running budgetd reads a new key by itself.",
     Reason.RECOVERED: "The figures are back; what happened meanwhile is evaluated now.",
@@ -97,7 +101,7 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     elif notice.reason in _BUDGETD_TITLES:
         text = _BUDGETD_TITLES[notice.reason]
     else:
-        text = _opening(notice) + standing(facts, notice.reason, name_limit)
+        text = _opening(notice) + standing(facts, notice.reason, name_limit) + trend.on_course(facts)
     return shorten(text, TITLE_LIMIT)
 
 
@@ -208,8 +212,9 @@ def lead(notice: Notice) -> str:
 
 
 def severity_word(notice: Notice) -> str:
-    """`Critical`, `Warning`, `Info`; `Resolved` for a resolve."""
-    return "Resolved" if notice.kind is Kind.RESOLVE else notice.severity.value.capitalize()
+    """`Critical`, `Warning`, `Info`; `Resolved` for a resolve, `Acknowledged` when somebody has it."""
+    words = {Kind.RESOLVE: "Resolved", Kind.ACKNOWLEDGE: "Acknowledged"}
+    return words.get(notice.kind, notice.severity.value.capitalize())
 
 
 def _money_left(facts: Facts, tense: str) -> str:
@@ -236,7 +241,17 @@ def why(notice: Notice) -> str:
         return _CLOCK_IS_OFF if notice.reason is Reason.BLIND else _CLOCK_AGREES
     if notice.reason is Reason.BLIND and _is_of(notice.facts, SAME_DAY_SOURCE):
         return _WITHOUT_ESTIMATES
-    return _WHY.get(notice.reason, "")
+    return " ".join(part for part in (_by_hand(notice), _WHY.get(notice.reason, "")) if part)
+
+
+def _by_hand(notice: Notice) -> str:
+    """Who did it and why, as they wrote it."""
+    facts = notice.facts
+    if not facts.person:
+        return ""
+    did = "resolved it by hand" if notice.kind is Kind.RESOLVE else "has it"
+    comment = f": {for_paragraph(facts.comment).rstrip('.')}" if facts.comment else ""
+    return f"{name(facts.person)} {did}{comment}."
 
 
 def _step_sentence(facts: Facts) -> str:
@@ -325,6 +340,13 @@ def instead(because: str) -> str:
     return f"You get this because {for_paragraph(because).rstrip('.')}." if because else ""
 
 
+def held_back(muted_by: str, until: datetime | None, decided: datetime) -> str:
+    """That a silence or quiet time kept a message back, in a sentence; empty when nothing did."""
+    if not muted_by or until is None:
+        return ""
+    return f"Held back until {instant(until)} by {for_paragraph(muted_by)}; decided {instant(decided)}."
+
+
 def not_included(bases: Collection[Basis]) -> str:
     """What the figures lack, by what they are made of."""
     return _NOT_BILLED if set(bases) == {Basis.BILLED} else f"{_NOT_BILLED}, {_NOT_ESTIMATED}"
@@ -351,9 +373,23 @@ def is_late(notice: Notice, now: datetime) -> bool:
     return now - notice.created_at > LATE_AFTER
 
 
-def how_to_silence(facts: Facts) -> str:
-    """What ends the alerts of this rule, by the means that there are: the rules file and a reload."""
-    edit = f"To silence it: edit or remove rule {name(facts.rule)} in the rules file"
+def quieting(notice: Notice) -> tuple[tuple[str, str], ...]:
+    """The commands that quiet an incident, and what each of them does."""
+    return (
+        ("Acknowledge", f"budgetd ack {notice.incident}"),
+        ("Silence", f"budgetd silence add --incident {notice.incident} --for 4h"),
+    )
+
+
+def how_to_silence(notice: Notice) -> tuple[str, str]:
+    """What quiets the alerts of this incident, and what ends those of its rule, a line each."""
+    commands = "  ·  ".join(f"{what}: {command}" for what, command in quieting(notice))
+    return commands, for_good(notice.facts)
+
+
+def for_good(facts: Facts) -> str:
+    """What ends the alerts of a rule: the rules file and a reload."""
+    edit = f"For good: edit or remove rule {name(facts.rule)} in the rules file"
     # A label whose name is its id may be what the whole rule matches: without it nothing would be left.
     named = [label for label in facts.scope if label.name != label.id]
     if not named:

@@ -1,4 +1,4 @@
-"""Slack on loopback as its documentation has it: webhooks, chat.postMessage, chat.update, their limits and errors."""
+"""Slack on loopback as its documentation has it: webhooks, chat.postMessage, chat.update, files, limits and errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 from slack_sdk.errors import SlackObjectFormationError
 from slack_sdk.models.blocks import Block
@@ -20,6 +21,7 @@ from tests.tls_proxy import http_answer
 HOOK = "T0HOOK/B0HOOK/hookSECRET1"
 TOKEN = "xoxb-1234-5678-botSECRET2"
 TEXT_LIMIT = 40_000
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
 
 @dataclass
@@ -35,6 +37,19 @@ class Post:
     @property
     def text(self) -> str:
         return str(self.payload["text"])
+
+
+@dataclass
+class File:
+    """A file as Slack keeps it, once it is completed under a post; `place` is where its octets go."""
+
+    id: str
+    length: int
+    alt: str
+    place: str
+    octets: bytes | None = None
+    under: str = ""
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,8 @@ class SlackServer:
         self.posts: list[Post] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.failures: list[Answer | None] = []
+        self.files: list[File] = []
+        self.scopes = {"chat:write", "files:write"}
         self.url = ""
         self._changing = threading.Lock()
 
@@ -76,11 +93,13 @@ class SlackServer:
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """What Slack answers to a POST."""
         with self._changing:
-            payload = json.loads(body)
-            self.calls.append((path.rpartition("/")[2] if "/api/" in path else "hook", payload))
+            payload, called = _understood(path, headers, body)
+            self.calls.append((called, payload))
             failure = self.failures.pop(0) if self.failures else None
             if failure is not None:
                 return failure
+            if called == "upload":
+                return self._upload(path, body)
             if path.startswith("/services/"):
                 return self._hook(path.removeprefix("/services/"), payload)
             return self._api(path.removeprefix("/api/"), headers, payload)
@@ -106,6 +125,8 @@ class SlackServer:
         given = {name.lower(): value for name, value in headers.items()}
         if given.get("authorization") != f"Bearer {TOKEN}":
             return says("invalid_auth")
+        if method.startswith("files."):
+            return self._files(method, payload) if given.get("content-type") == FORM else says("invalid_form_data")
         if given.get("content-type") != "application/json; charset=utf-8":
             return says("invalid_form_data")
         channel = self.channels.get(payload.get("channel", ""))
@@ -116,6 +137,48 @@ class SlackServer:
         if post is None:
             return says("message_not_found" if method == "chat.update" else "thread_not_found")
         return Answer(200, json.dumps({"ok": True, "channel": post.channel, "ts": post.ts}).encode())
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def _files(self, method: str, form: dict[str, Any]) -> Answer:
+        if "files:write" not in self.scopes:
+            more = {"ok": False, "error": "missing_scope", "needed": "files:write", "provided": "chat:write"}
+            return Answer(200, json.dumps(more).encode())
+        return self._begin(form) if method == "files.getUploadURLExternal" else self._complete(form)
+
+    def _begin(self, form: dict[str, Any]) -> Answer:
+        if not form.get("filename") or not form.get("length", "").isdecimal() or int(form["length"]) < 1:
+            return says("invalid_arguments")
+        number = len(self.files)
+        place = f"/upload/v1/{number:040x}"
+        host = self.url or "https://files.slack.com"
+        self.files.append(File(f"F0FILE{number}", int(form["length"]), form.get("alt_txt", ""), place))
+        told = {"ok": True, "upload_url": f"{host}{place}", "file_id": self.files[-1].id}
+        return Answer(200, json.dumps(told).encode())
+
+    def _upload(self, path: str, octets: bytes) -> Answer:
+        for file in self.files:
+            if file.place == path and file.octets is None and len(octets) == file.length:
+                file.octets = octets
+                return Answer(200, f"OK - {len(octets)}".encode())
+        return Answer(400, b"bad upload")
+
+    def _complete(self, form: dict[str, Any]) -> Answer:
+        """It wants the channel's id, no name, and is done once."""
+        named = json.loads(form["files"])
+        known = {file.id: file for file in self.files if file.octets is not None and not file.under}
+        channel, thread = form.get("channel_id", ""), form.get("thread_ts", "")
+        if channel not in self.channels.values():
+            return says("channel_not_found")
+        if not any((post.channel, post.ts) == (channel, thread) for post in self.top()):
+            return says("thread_not_found")
+        if not {each["id"] for each in named} <= set(known):
+            return says("file_not_found")
+        for each in named:
+            known[each["id"]].under, known[each["id"]].channel = thread, channel
+        return Answer(200, json.dumps({"ok": True, "files": named}).encode())
+
+    # --- posts -----------------------------------------------------------------------------------
 
     def _post(self, channel: str, payload: dict[str, Any]) -> Post | None:
         thread = payload.get("thread_ts", "")
@@ -134,6 +197,16 @@ class SlackServer:
                 post.payload, post.versions = payload, post.versions + 1
                 return post
         return None
+
+
+def _understood(path: str, headers: Mapping[str, str], body: bytes) -> tuple[dict[str, Any], str]:
+    """What is asked, and of which method."""
+    if path.startswith("/upload/"):
+        return {}, "upload"
+    given = {name.lower(): value for name, value in headers.items()}
+    form = given.get("content-type") == FORM
+    payload = dict(parse_qsl(body.decode())) if form else json.loads(body)
+    return payload, path.rpartition("/")[2] if "/api/" in path else "hook"
 
 
 def problem(payload: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from slack_sdk.models.blocks import Block
 
 from budgetd import digest_words, money
+from budgetd.background import Outlook
 from budgetd.digest import Known, compose
 from budgetd.faces.mail import letter
 from budgetd.faces.slack import post
@@ -35,8 +36,9 @@ from budgetd.model import (
     Severity,
     State,
 )
-from budgetd.overview import rule_readings
+from budgetd.overview import RuleReadings, rule_readings
 from budgetd.period import DAY
+from budgetd.rules import Indexes, Rule
 from budgetd.schedule import Schedule
 from budgetd.schema import webhook_schema
 from budgetd.store import DeliveryRecord, Memory
@@ -151,7 +153,7 @@ def test_an_empty_state_is_said_and_is_not_zero() -> None:
 def test_limits_over_more_than_a_day_the_most_used_first_with_their_forecast() -> None:
     rules = [cap("1000", id="all"), cap("900", for_each=["workspace"], id="each"), cap("1", per="day", id="day")]
     indexes = indexes_of(rules, days(), NAMES)
-    readings = [rule_readings(rule, indexes, memory(), ()) for rule in rules]
+    readings = [reading_of(rule, indexes) for rule in rules]
     made = digest(readings=readings, forecast=lambda reading: reading.finding.amount * 2)
     assert [(each.rule, each.subject) for each in made.standings[:2]] == [("each", "Research"), ("all", "")]
     assert made.standings[0].amount == Decimal("1491.091")
@@ -225,13 +227,17 @@ def test_a_share_is_never_rounded_up_and_nothing_before_is_new() -> None:
     assert digest_words.sparkline([Decimal(0), None, Decimal(5), Decimal(10)]) == "▁·▄█"
 
 
+def reading_of(rule: Rule, indexes: Indexes) -> RuleReadings:
+    return rule_readings(rule, indexes, Outlook(indexes.of(rule)), memory(), ())
+
+
 EVIL = "<!channel> *x* @everyone </td><script>`\u202e\r\nBcc: a@b " + "n" * 10_000
 
 
 def test_names_bring_no_markup_mention_or_header_into_any_face() -> None:
     names = naming(workspace("a", EVIL), workspace("b", EVIL))
     rules = [cap("100", for_each=["workspace"], id="each")]
-    readings = [rule_readings(rule, indexes_of(rules, days(), names), memory(), ()) for rule in rules]
+    readings = [reading_of(rule, indexes_of(rules, days(), names)) for rule in rules]
     made = digest(naming=names, readings=readings, channels=("x" * 64,))
     for face in Face:
         message = render(delivery(made, face), DUE, Flavour.SLACK)

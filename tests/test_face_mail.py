@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from budgetd import picture
 from budgetd.channels.mail_url import Account
 from budgetd.channels.mime import envelope
 from budgetd.escaping import for_text
@@ -23,7 +24,8 @@ from budgetd.faces.mail import SUBJECT_LIMIT, Letter, letter
 from budgetd.message import render_safely
 from budgetd.model import Comparison, Contributor, Delivery, Face, Facts, Kind, Label, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
-from tests.mail_pictures import BLIND, COMPARED
+from tests.chart_stories import story
+from tests.pictures import BLIND, COMPARED
 from tests.test_message import FACTS, HOSTILE, NOW, OVER, RATE, SAID, hostile, names, notice, read, unseen, workspace
 
 RECIPIENTS = (("", "a@example.com"), ("Bo", "b@example.org"))
@@ -51,7 +53,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "img"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -92,7 +94,8 @@ def test_the_money_comes_first_then_what_drives_it_then_what_it_rests_on() -> No
         *["everything else", "$359.20", "8.9%"],
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
         "Open the cost report",
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "Acknowledge: budgetd ack inc_1 · Silence: budgetd silence add --incident inc_1 --for 4h",
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
         "except: {workspace: [Research]}, then reload.",
         "Incident inc_1 · alert dlv_1. Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC.",
     ]
@@ -140,7 +143,8 @@ def test_a_resolve_is_green_ordinary_and_cannot_be_silenced() -> None:
     resolved = face(notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED, severity=Severity.CRITICAL))
     assert (resolved.importance, resolved.priority) == ("normal", "3")
     assert "Resolved · rule each-workspace" in resolved.html
-    assert "To silence it" not in resolved.html
+    assert "budgetd silence" not in resolved.html
+    assert "For good" not in resolved.html
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_importance_follows_severity(severity: Severity, importance: str, priori
 def test_fault_126_a_late_mail_says_how_late() -> None:
     late = face(notice(), late=timedelta(hours=3))
     assert late.subject.startswith("Late (3 hours): Research has used")
-    assert "Late: decided 3 hours ago, 18 Nov 2026 14:06 UTC; it could not be sent before." in late.html
+    assert "Late: decided 3 hours ago, 18 Nov 2026 14:06 UTC." in late.html
     assert "Late: decided 3 hours ago" in late.plain
 
 
@@ -319,3 +323,44 @@ def test_an_unusual_comparison_without_a_baseline_is_shown() -> None:
     nothing = replace(COMPARED, comparison=Comparison("the day before", Decimal(0), Decimal(2)))
     assert [("rest", "100%")] in Page(face(notice(nothing)).html).bars
     assert face(notice(Facts("Acme", "", "", scope=(Label("a", "b", "c"),)), Reason.TEST, Kind.INFORM)).html
+
+
+# --- the chart ---------------------------------------------------------------------------------
+
+
+def charted(name: str) -> Letter:
+    message = read(story(name))
+    return letter(message, NOW, picture.of(message))
+
+
+def test_the_chart_is_in_the_mail_beside_the_html_that_shows_it() -> None:
+    mail = sent(charted("cap"))
+    assert mail.get_content_type() == "multipart/alternative"
+    plain, related = mail.iter_parts()
+    assert (plain.get_content_type(), related.get_content_type()) == ("text/plain", "multipart/related")
+    page, drawn = related.iter_parts()
+    assert page.get_content_type() == "text/html"
+    assert (drawn.get_content_type(), drawn.get_content_disposition()) == ("image/png", "inline")
+    assert drawn.get_content() == charted("cap").picture
+    (shown,) = [attributes for tag, attributes in Page(page.get_content()).tags if tag == "img"]
+    assert f"<{(shown['src'] or '').removeprefix('cid:')}>" == drawn["Content-ID"]
+
+
+def test_where_pictures_are_blocked_the_chart_is_read_in_words() -> None:
+    (shown,) = [attributes for tag, attributes in Page(charted("cap").html).tags if tag == "img"]
+    assert (shown["alt"] or "").startswith("Chart of the spend in November 2026, day by day. $3,567.46 of $4,000 spent")
+    assert "Day by day" in charted("cap").html
+
+
+def test_days_that_the_chart_shows_are_not_shown_twice() -> None:
+    def days(mail: Letter) -> int:
+        return mail.html.count("Highest $262 on 27 Oct")
+
+    assert (days(charted("day")), days(letter(read(story("day")), NOW))) == (0, 1)
+
+
+def test_a_mail_without_a_chart_is_as_it_was() -> None:
+    assert [part.get_content_type() for part in sent(letter(read(story("cap")), NOW)).iter_parts()] == [
+        "text/plain",
+        "text/html",
+    ]

@@ -74,7 +74,8 @@ def test_a_step_leads_with_the_figures() -> None:
         f"{LINK}",
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
         "Account `Acme` · rule `each-workspace` · incident `inc_1` · alert `dlv_1`",
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "Acknowledge: `budgetd ack inc_1`  ·  Silence: `budgetd silence add --incident inc_1 --for 4h`",
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
         "except: {workspace: [Research]}, then reload.",
     ]
 
@@ -153,9 +154,7 @@ def test_a_late_message_says_so_first() -> None:
     payload = post(notice(), late=timedelta(hours=5))
     assert payload["text"].startswith("🟠 Late (5 hours): Research")
     assert lines(payload)[0] == "🟠 Late (5 hours): Research has used 80.2% of its November 2026 budget"
-    assert lines(payload)[2].startswith(
-        "Late: decided 5 hours ago, 18 Nov 2026 14:06 UTC; it could not be sent before. Warning: $987.63"
-    )
+    assert lines(payload)[2].startswith("Late: decided 5 hours ago, 18 Nov 2026 14:06 UTC. Warning: $987.63")
 
 
 def test_a_long_name_leaves_room_for_the_figure() -> None:

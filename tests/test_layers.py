@@ -32,6 +32,7 @@ BEHIND = {
     "yaml": ["rulefile/"],
     "aiosmtpd": ["demo/"],
     "jinja2": ["templates.py"],
+    "PIL": ["picture.py"],
 }
 
 

@@ -160,6 +160,8 @@ def _incidents(period: Period) -> Iterable[Incident | None]:
         yield incident(*announced, state=state, scope=SCOPE, period=period, limit="900", amount="850")
         if period == WINDOW:
             yield incident(*announced, state=state, scope=SCOPE, period=earlier, limit="900", amount="850")
+        told = incident(*announced, state=state, scope=SCOPE, period=period, limit="900", amount="850")
+        yield replace(told, severity=Severity.WARNING, told_at=NOW - timedelta(days=1), told_amount=Decimal("800"))
     yield incident(state=State.RESOLVED, scope=SCOPE, period=period)
 
 
@@ -167,7 +169,7 @@ def test_every_cell_of_the_table_happens_and_nothing_outside_it() -> None:
     seen: set[tuple[State | None, Event]] = set()
     for known, period in _situations():
         for before, found in itertools.product(_incidents(period), _findings(period)):
-            seen.add((before.state if before is not None else None, _event(known, before, found)))
+            seen.add((before.state if before is not None else None, _event(known, before, found, NOW)))
         for before in _incidents(period):
             if before is not None and before.state is not State.RESOLVED:
                 removed = _ending(replace(known, rules={}), before)

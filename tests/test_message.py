@@ -84,6 +84,8 @@ RATE = replace(
 OVER = replace(FACTS, amount=Decimal("5205.5"), step=Decimal(1), skipped=(Decimal("0.8"),))
 SAID = [
     Reason.STEP_REACHED,
+    Reason.REMINDER,
+    Reason.ACKNOWLEDGED,
     Reason.BASELINE,
     Reason.LATE,
     Reason.LIMIT_LOWERED,
@@ -158,10 +160,11 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.\n"
         "Cost report: https://platform.claude.com/usage/cost\n"
         "\n"
+        "Acknowledge: budgetd ack inc_1  ·  Silence: budgetd silence add --incident inc_1 --for 4h\n"
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "except: {workspace: [Research]}, then reload.\n"
         "Rule each-workspace, incident inc_1, alert dlv_1.\n"
-        "Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC.\n"
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
-        "except: {workspace: [Research]}, then reload."
+        "Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC."
     )
 
 
@@ -178,6 +181,8 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.RULE_REMOVED, Kind.RESOLVE, "Resolved, rule removed: Research has used 80.2%"),
         (Reason.WORKSPACE_ARCHIVED, Kind.RESOLVE, "Resolved, workspace archived: Research has used 80.2%"),
         (Reason.BY_HAND, Kind.RESOLVE, "Resolved by hand: Research has used 80.2%"),
+        (Reason.REMINDER, Kind.TRIGGER, "Still so: Research has used 80.2%"),
+        (Reason.ACKNOWLEDGED, Kind.ACKNOWLEDGE, "Acknowledged: Research has used 80.2%"),
         (Reason.BLIND, Kind.TRIGGER, "budgetd cannot see spend since 18 Nov 2026 14:00 UTC"),
         (Reason.REFUSED, Kind.TRIGGER, "budgetd's admin key was refused: spend is not being watched"),
         (Reason.RECOVERED, Kind.RESOLVE, "budgetd sees spend again"),
@@ -199,7 +204,8 @@ def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind,
     assert message.title.startswith(title)
     assert wording.why(notice(reason=reason)) in message.body
     assert wording.why(notice(reason=reason))
-    assert message.body.startswith("Resolved: " if kind is Kind.RESOLVE else "Warning: ")
+    first = {Kind.RESOLVE: "Resolved: ", Kind.ACKNOWLEDGE: "Acknowledged: "}.get(kind, "Warning: ")
+    assert message.body.startswith(first)
 
 
 def test_all_reasons_that_can_be_said_differ() -> None:
@@ -314,7 +320,7 @@ def test_each_figure_says_what_it_rests_on(basis: Basis, words: str) -> None:
 def test_fault_126_a_late_message_says_how_late(late: timedelta, words: str) -> None:
     message = read(notice(), now=NOW + late)
     assert message.title.startswith(f"Late ({words}): Research has used")
-    assert message.body.startswith(f"Late: decided {words} ago, 18 Nov 2026 14:06 UTC; it could not be sent before.\n")
+    assert message.body.startswith(f"Late: decided {words} ago, 18 Nov 2026 14:06 UTC.\n")
 
 
 def test_a_message_in_time_says_nothing_of_late() -> None:
@@ -330,12 +336,14 @@ def test_what_is_left_of_the_contributors_is_one_line() -> None:
 
 
 def test_only_a_trigger_of_a_rule_says_how_to_silence_it() -> None:
-    assert "To silence it" in read(notice()).body
-    assert "To silence it" not in read(notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED)).body
-    assert "To silence it" not in read(notice(Facts("Acme", "", ""), Reason.BLIND)).body
+    commands = "budgetd ack inc_1", "budgetd silence add --incident inc_1 --for 4h"
+    assert all(command in read(notice()).body for command in commands)
+    resolved = notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED)
+    for quiet in (resolved, notice(Facts("Acme", "", ""), Reason.BLIND)):
+        assert not any(word in read(quiet).body for word in (*commands, "For good"))
     pattern = Label("model", "claude-opus-*", "claude-opus-*")
-    assert "except" not in wording.how_to_silence(replace(FACTS, scope=(pattern,)))
-    assert 'except: {workspace: ["no: [x]"]}' in wording.how_to_silence(
+    assert "except" not in wording.for_good(replace(FACTS, scope=(pattern,)))
+    assert 'except: {workspace: ["no: [x]"]}' in wording.for_good(
         replace(FACTS, scope=(Label("workspace", "wrkspc_1", "no: [x]"),))
     )
 
@@ -448,7 +456,8 @@ def test_the_data_has_the_webhooks_fields_with_decimal_strings() -> None:
         "share": "0.6505",
     }
     assert inner["data_through"] == "2026-11-18T14:00:00Z"
-    assert inner["links"] == {"report": "https://platform.claude.com/usage/cost"}
+    assert inner["links"] == {"report": "https://platform.claude.com/usage/cost", "status": None}
+    assert (inner["forecast"], inner["increase"], inner["history"]) == (None, None, None)
 
 
 def test_the_data_of_a_spike_and_of_a_meta_notice() -> None:

@@ -174,7 +174,13 @@ def test_the_texts_that_a_route_may_know_a_notice_by(
     decision = decided(rule, finding("900", "0.8", scope=scope))
     notice = notices.of_rule(decision, rule, NAMING, (), THROUGH, NOW)
     known = notices.labels(notice, rule, NAMING, decision.incident)
-    assert known == {"severity": ("warning",), "rule": ("r",), "type": ("cap",), **expected}
+    assert known == {
+        "incident": (decision.incident.id,),
+        "severity": ("warning",),
+        "rule": ("r",),
+        "type": ("cap",),
+        **expected,
+    }
 
 
 def test_blindness_says_since_when_and_why() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from budgetd.message import Flavour, Message
-from budgetd.model import Receipt
+from budgetd.model import Outcome, Receipt
+
+# The next message waits behind it.
+ADDING_SECONDS = 5.0
 
 
 class Sender(Protocol):
@@ -17,6 +20,21 @@ class Sender(Protocol):
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds and say what became of it. Never raises for what the service does."""
         ...
+
+
+@runtime_checkable
+class Adding(Protocol):
+    """A sender that can add something to a message once it is delivered: a picture that nobody must wait for."""
+
+    def add(self, message: Message, seconds: float) -> str:
+        """Add it within `seconds`; what hindered it in words without secrets, else empty. Never raises."""
+        ...
+
+
+def add(sender: Sender, message: Message, receipt: Receipt) -> str:
+    """What the sender adds to a message with that receipt. It never changes the receipt; words say what hindered it."""
+    delivered = receipt.outcome is Outcome.DELIVERED
+    return sender.add(message, ADDING_SECONDS) if delivered and isinstance(sender, Adding) else ""
 
 
 def _nothing(_url: str, _secrets: Sequence[str]) -> None:

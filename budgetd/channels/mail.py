@@ -42,6 +42,7 @@ class MailSender:
     def send(self, message: Message, deadline: float) -> Receipt:
         """Send within `deadline` seconds to whoever does not have it yet; the receipt holds no secret of the URL."""
         # The MIME library and the face cost a start 20 ms, and are not needed before the first mail.
+        from budgetd import picture
         from budgetd.channels import smtp
         from budgetd.channels.mime import envelope
         from budgetd.faces.mail import letter
@@ -52,7 +53,7 @@ class MailSender:
         except UnusableUrlError as error:
             return self._receipt(Outcome.GONE, f"the channel's URL cannot be used: {error}")
         now = self._now()
-        mail = envelope(letter(message, now), address, now)
+        mail = envelope(letter(message, now, picture.of(message)), address, now)
         progress = self._progress(message.id)
         waiting = [recipient for recipient in address.recipients if recipient not in progress.accepted]
         answers = smtp.hand_in(address, waiting, mail, until)

@@ -56,11 +56,27 @@ def envelope(letter: Letter, account: Account, sent_at: datetime) -> bytes:
     mail.set_content(letter.plain)
     if letter.html:
         mail.add_alternative(letter.html, subtype="html")
+    if letter.picture:
+        _add_picture(mail, letter)
     given = {name.lower() for name in mail.keys()}  # noqa: SIM118 (a mail is no dict)
     for header, text in account.headers:
         if _HEADER_NAME.fullmatch(header) and header.lower() not in {*given, "bcc", "mime-version"}:
             mail[header] = _value(text)
     return mail.as_bytes()
+
+
+def _add_picture(mail: EmailMessage, letter: Letter) -> None:
+    """Beside the HTML, which shows it."""
+    html = mail.get_body(("html",))
+    if html is not None:
+        html.add_related(
+            letter.picture,
+            "image",
+            "png",
+            cid=f"<{letter.picture_id}>",
+            disposition="inline",
+            filename="chart.png",
+        )
 
 
 def _headers(letter: Letter, account: Account, sent_at: datetime) -> Iterable[tuple[str, str | datetime]]:

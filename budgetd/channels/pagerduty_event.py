@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from budgetd import trend
 from budgetd.escaping import for_text, name, shorten
 from budgetd.message import Message
 from budgetd.model import Face, Kind, identity
@@ -30,6 +31,9 @@ class Action(StrEnum):
     RESOLVE = "resolve"
 
 
+_ENDINGS = {Kind.RESOLVE: Action.RESOLVE, Kind.ACKNOWLEDGE: Action.ACKNOWLEDGE}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whose service an event is for, and what its URL says of every event."""
@@ -44,11 +48,15 @@ class Target:
 
 
 def events(message: Message, target: Target) -> list[dict[str, Any]]:
-    """The events that a message comes to: one, or one for each incident when several are resolved at once."""
-    if message.kind is not Kind.RESOLVE:
+    """The events that a message comes to: one, or one for each incident when several are resolved at once.
+
+    That somebody has it or that it is over needs no more than the key.
+    """
+    action = _ENDINGS.get(message.kind)
+    if action is None:
         return [_bounded(trigger(message, target))]
     incidents = dict.fromkeys(notice.incident for notice in message.notices) or [message.incident or message.id]
-    return [ending(Action.RESOLVE, incident, target) for incident in incidents]
+    return [ending(action, incident, target) for incident in incidents]
 
 
 def ending(action: Action, incident: str, target: Target) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def trigger(message: Message, target: Target) -> dict[str, Any]:
     event["client_url"] = COST_REPORT
     if message.face is Face.RICH:
         event["payload"]["custom_details"] = _details(message, data)
-        event["links"] = _links(target)
+        event["links"] = _links(target, message.status_page)
     return event
 
 
@@ -130,16 +138,31 @@ def _details(message: Message, data: dict[str, Any]) -> dict[str, Any]:
         }
     found = {
         **_alert(data),
+        **_sentences(message),
         "text": data.get("text"),
         "period": _period(data),
         "top_contributors": [_contributor(part) for part in data.get("contributors") or ()],
         "data_through": data.get("data_through"),
         "comparison": data.get("comparison"),
         "pace": data.get("pace"),
+        "increase": data.get("increase"),
         "event_id": message.id,
         **_instead(message),
     }
     return {key: value for key, value in found.items() if value not in (None, "", [])}
+
+
+def _sentences(message: Message) -> dict[str, str]:
+    """Where it leads, what changed and how the last days were, as people read it."""
+    facts = message.notices[0].facts if message.notices else None
+    if facts is None:
+        return {}
+    days = trend.last_days(facts.history)
+    return {
+        "outlook": trend.foreseen(facts),
+        "what_changed": " ".join(trend.changed(facts)),
+        "daily": f"{days.line} ({days.words})" if days is not None else "",
+    }
 
 
 def _instead(message: Message) -> dict[str, str]:
@@ -148,6 +171,7 @@ def _instead(message: Message) -> dict[str, str]:
 
 def _alert(data: dict[str, Any]) -> dict[str, Any]:
     money, rule, step = data.get("money") or {}, data.get("rule") or {}, data.get("step") or {}
+    forecast = data.get("forecast") or {}
     found = {
         "title": data.get("title"),
         "incident": data.get("incident"),
@@ -161,6 +185,10 @@ def _alert(data: dict[str, Any]) -> dict[str, Any]:
         "basis": money.get("basis"),
         "complete": money.get("complete"),
         "step_reached": step.get("reached"),
+        "forecast_usd": forecast.get("expected"),
+        "forecast_low_usd": forecast.get("low"),
+        "forecast_high_usd": forecast.get("high"),
+        "limit_reached_on": forecast.get("reached_on"),
     }
     return {key: value for key, value in found.items() if value not in (None, "")}
 
@@ -175,9 +203,9 @@ def _contributor(part: dict[str, Any]) -> dict[str, Any]:
     return {**named, "usd": part.get("amount"), "share": part.get("share")}
 
 
-def _links(target: Target) -> list[dict[str, str]]:
-    own = [{"href": target.link, "text": "Link"}] if target.link else []
-    return [*own, {"href": COST_REPORT, "text": "Cost report"}]
+def _links(target: Target, status_page: str) -> list[dict[str, str]]:
+    named = ((target.link, "Link"), (COST_REPORT, "Cost report"), (status_page, "Status page"))
+    return [{"href": href, "text": text} for href, text in named if href]
 
 
 def encoded(event: dict[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 
 from budgetd import channels, clock
 from budgetd.channels.apprise import AppriseSender
+from budgetd.channels.slack_chart import Charts
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.faces import slack as face
 from budgetd.message import Flavour, Message
@@ -163,6 +164,8 @@ class SlackSender:
         self._hooks = hooks or found.hooks
         self._pace = pace
         self._scrub: Callable[[str], str] = Secrets(url, public=_public(url)).scrub
+        self._charts = Charts(self._api, found.token, self._scrub) if found.token else None
+        self._chart_due: tuple[str, dict[str, str]] = ("", {})  # message id, and its posts
         self._free_at: dict[str, float] = {}
         # message id -> the rooms that have it, each with Slack's name for the post
         self._accepted: dict[str, dict[str, str]] = {}
@@ -183,6 +186,11 @@ class SlackSender:
                 failures.append(said.receipt)
         return self._result(message, accepted, threads, failures)
 
+    def add(self, message: Message, seconds: float) -> str:
+        """Put the chart under the message that was just delivered; words when there was to be one and is none."""
+        (due, posts), self._chart_due = self._chart_due, ("", {})
+        return self._charts.add(message, posts, seconds) if self._charts is not None and due == message.id else ""
+
     def _result(
         self, message: Message, accepted: dict[str, str], threads: dict[str, str], failures: list[Receipt]
     ) -> Receipt:
@@ -190,6 +198,8 @@ class SlackSender:
             worst = min(failures, key=lambda failure: _URGENCY.index(failure.outcome))
             return replace(worst, memo=_memo({**threads, **accepted}))
         self._accepted.pop(message.id, None)
+        if self._charts is not None and self._charts.due(message):
+            self._chart_due = (message.id, {room: posted for room, posted in accepted.items() if posted})
         # What comes after the end of an incident is another story, and gets a post of its own.
         ended = message.kind is Kind.RESOLVE
         return Receipt(Outcome.DELIVERED, memo="" if ended or not message.incident else _memo(accepted))

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from budgetd import clock
+from budgetd import channels, clock
 from budgetd.advice import advice
 from budgetd.channels import Sender
 from budgetd.commands import wiring
@@ -41,11 +41,15 @@ TEXT = "budgetd notify was run to see whether this channel works. It does: you n
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a channel's test message, and how long it took (seconds)."""
+    """What became of a channel's test message, and how long it took (seconds).
+
+    `hindered`: what the channel would add to a message and cannot, in words.
+    """
 
     channel: str
     receipt: Receipt
     seconds: float
+    hindered: str = ""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +103,8 @@ def try_out(
         message = render_safely(delivery, now, flavours.get(name, Flavour.TEXT))
         began = clock.monotonic()
         receipt = sender.send(message, deadline)
-        answers.put(Result(name, receipt, clock.monotonic() - began))
+        seconds = clock.monotonic() - began
+        answers.put(Result(name, receipt, seconds, channels.add(sender, message, receipt)))
 
     for name, sender in senders.items():
         threading.Thread(target=send, args=(name, sender), name=f"notify {name}", daemon=True).start()
@@ -132,7 +137,9 @@ def lines(result: Result, names: Collection[str], screen: Terminal) -> list[str]
     receipt = result.receipt
     start = f"{fit(result.channel, width)}  "
     if receipt.outcome is Outcome.DELIVERED:
-        return [f"{start}{screen.paint('delivered', 'green')} in {result.seconds * 1000:,.0f} ms"]
+        said = f"{start}{screen.paint('delivered', 'green')} in {result.seconds * 1000:,.0f} ms"
+        note = f"{result.hindered[:1].upper()}{result.hindered[1:]}." if result.hindered else ""
+        return [said, *(screen.wrapped(note, width + 2) if note else [])]
     words = f"{start}FAILED: {receipt.detail or receipt.outcome.value}"
     first, *others = screen.wrapped(words, width + 2, first=0)
     todo = screen.wrapped(advice(receipt.outcome, receipt.detail), width + 2)

@@ -75,7 +75,7 @@ def _act(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock: boo
         caretaker, steady = Caretaker(store, evaluator), clock.monotonic()
         caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, steady)
         lanes = InThisThread(equipment.senders, inbox.put)
-        outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom())
+        outbox = Outbox(store, evaluator, lanes, equipment.flavours, SystemRandom(), settings.status_url or "")
         seen = [_read(reader, evaluator, caretaker, now, steady, by_clock) for reader in readers]
         # The sources have been read, so nothing more will come in this process.
         digests = Digests(store, evaluator, settle=timedelta(0))
@@ -149,7 +149,7 @@ def _rehearse(settings: Settings, rulebook: Rulebook, now: datetime, *, by_clock
         looks_back = Digests(state, evaluator, settle=timedelta(0)).send_due(now)
     deliveries = [*(delivery for _, changes in seen for delivery in changes.deliveries), *looks_back]
     for delivery in deliveries:
-        message = render_safely(delivery, now)
+        message = render_safely(delivery, now, status_page=settings.status_url or "")
         print(f"--- to {delivery.channel} ---\n{message.title}\n\n{message.body}\n")
     blind = _complain(seen)
     if any(observation.report is not None for observation, _ in seen):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import queue
 import signal
 import threading
+from pathlib import Path
 from random import SystemRandom
 
 from budgetd import clock, logs
 from budgetd.commands import wiring
+from budgetd.commands.people import socket_link
+from budgetd.control import Control
 from budgetd.daemon import EXIT_STATE, Daemon, Inbox, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Evaluator
@@ -22,6 +26,8 @@ from budgetd.settings import Settings
 from budgetd.store import StoreError
 from budgetd.stores.sqlite import SqliteStore, open_store
 from budgetd.systemd import Supervisor
+
+log = logging.getLogger("budgetd")
 
 # The second request to stop does not wait for the first to be done.
 EXIT_FORCED = 1
@@ -72,7 +78,7 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
             store=store,
             pollers=tuple(Poller(reader, _plan(reader, settings)) for reader in readers),
             evaluator=evaluator,
-            outbox=Outbox(store, evaluator, lanes, equipment.flavours, jitter),
+            outbox=Outbox(store, evaluator, lanes, equipment.flavours, jitter, settings.status_url or ""),
             lanes=lanes,
             inbox=inbox,
             supervisor=Supervisor(os.environ, os.getpid()),
@@ -84,6 +90,7 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
         _heed_signals(daemon)
         now = clock.now()
         daemon.caretaker.doing(lambda: wiring.take_up(store, evaluator, now), now, clock.monotonic())
+        control = _listen(settings, daemon)
         try:
             code = daemon.run()
             if code == wiring.EXIT_CONFIGURATION:
@@ -91,6 +98,19 @@ def _watch(settings: Settings, rulebook: Rulebook, store: SqliteStore) -> int:
             return code
         finally:
             lanes.close()
+            if control is not None:
+                control.close()
+
+
+def _listen(settings: Settings, daemon: Daemon) -> Control | None:
+    """The way in for people's commands. Without one alerts go on all the same."""
+    # systemd may name several; the first is the unit's own.
+    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    try:
+        return Control(socket_link(settings.database), Path(runtime) if runtime else None, daemon.submit)
+    except OSError as error:
+        log.error("budgetd silence, ack and resolve cannot reach this process: %s", error)
+        return None
 
 
 def _plan(reader: Reader, settings: Settings) -> PollingPlan:

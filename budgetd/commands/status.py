@@ -11,7 +11,8 @@ whole limit), instants RFC 3339 in UTC; what is not known is null.
     firing[]           incident, rule, scope[], period, state, severity, amount, limit, share, announced[], opened_at,
                        changed_at, resolved, held
     rules[]            id, type, period, basis, complete, matched, days_looked_at, and readings[]:
-                       scope[], amount, limit, share, reached[], incident, against, baseline
+                       scope[], amount, limit, share, reached[], incident, against, baseline, forecast (expected, low,
+                       high: dollars at the period's end; reached_on: the UTC day on which the limit is reached)
     channels[]         name, configured, pending, given_up, last_delivered_at, failing_since, next_attempt_at,
                        last_outcome, last_detail
     sources[]          name, last_good_at, failing_since, failures, failure, message, next_poll_at (null: no daemon has

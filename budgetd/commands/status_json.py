@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budgetd import money
-from budgetd.model import Drift, Health, Incident, Label
+from budgetd.model import Drift, Forecast, Health, Incident, Label
 from budgetd.overview import Around, ChannelState, Firing, Overview, Polling, Reading, RuleReadings, share_of
 from budgetd.period import Period
 
@@ -94,6 +94,18 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "incident": reading.incident.id if reading.incident is not None else None,
         "against": finding.comparison.against if finding.comparison is not None else None,
         "baseline": money.canonical(finding.comparison.baseline) if finding.comparison is not None else None,
+        "forecast": _forecast(reading.forecast),
+    }
+
+
+def _forecast(found: Forecast | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "expected": money.canonical(found.expected),
+        "low": money.canonical(found.low),
+        "high": money.canonical(found.high),
+        "reached_on": found.reached_on.isoformat() if found.reached_on is not None else None,
     }
 
 

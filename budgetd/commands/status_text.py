@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from budgetd import money
+from budgetd import money, trend
 from budgetd.advice import advice
 from budgetd.blind import BLIND_RULE
 from budgetd.commands.terminal import Terminal, cells, fit
@@ -184,6 +184,7 @@ class Page:
         yield from self._heading(each)
         for reading in shown:
             yield self._reading(reading, columns)
+            yield from self._outlook(reading)
         more = len(each.readings) - len(shown)
         if more:
             below = percent(each.readings[len(shown)].share)
@@ -207,6 +208,13 @@ class Page:
         bar = self.terminal.paint(self.terminal.bar(reading.share, columns.bar), colour)
         state = self.terminal.paint(f"{word:<8}", colour)
         return f"    {who} {bar} {percent(reading.share):>8} {state} {amount_words(reading):>{columns.amount}}"
+
+    def _outlook(self, reading: Reading) -> Iterator[str]:
+        """Where it leads: of a limit that will be passed, and of one that is alone in its rule."""
+        found, finding = reading.forecast, reading.finding
+        if found is not None and (found.high >= finding.limit or not finding.scope):
+            words = trend.in_words(found, finding.period, finding.amount, finding.limit)
+            yield from (self.terminal.paint(line, "dim") for line in self.terminal.wrapped(words, 6))
 
     # --- channels and sources ----------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from budgetd.channels.mail import MailSender
 from budgetd.channels.mail_url import is_native
 from budgetd.demo import story
 from budgetd.message import Message
-from budgetd.model import Outcome, Receipt
+from budgetd.model import Outcome, Reason, Receipt
 
 _LOOPBACK = "127.0.0.1"
 _POLL = 0.02
@@ -49,7 +49,7 @@ class Arrivals:
     def add(self, channel: str, id: str, data: dict[str, Any]) -> None:
         """Note a message whose payload is `data`."""
         alerts = data.get("alerts", [data])
-        tells = (f"{alert.get('incident')} {alert.get('reason')} {alert.get('step')}" for alert in alerts)
+        tells = (f"{alert.get('incident')} {_news(alert)} {alert.get('step')}" for alert in alerts)
         self.seen.append(Arrival(channel, id, tuple(tells) if data else ()))
 
     def doubled(self) -> int:
@@ -61,6 +61,12 @@ class Arrivals:
             count += not known.isdisjoint(marks)
             known |= marks
         return count
+
+
+def _news(alert: dict[str, Any]) -> str:
+    """The reason, which may be told once; a reminder says again what is known, but each of them only once."""
+    reason = str(alert.get("reason"))
+    return f"{reason} {alert.get('sequence')}" if reason == Reason.REMINDER else reason
 
 
 class SlackPreview:

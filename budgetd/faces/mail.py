@@ -1,20 +1,21 @@
 """The message as a mail: a subject that stands alone, a text for terminals, and HTML for light, dark and small screens.
 
-The HTML needs nothing from elsewhere: no picture, font or script. Bars are cells of tables with a background, so that
-they are there where pictures are blocked. What matters is inline; the style sheet only adds the dark colours and the
-small screen, as some clients take it away.
+The HTML needs nothing from elsewhere: no font or script, and no picture but the chart that comes with it. Bars are
+cells of tables with a background, so that they are there where pictures are blocked. What matters is inline; the style
+sheet only adds the dark colours and the small screen, as some clients take it away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
-from budgetd import digest_words, money, wording
+from budgetd import digest_words, money, trend, wording
+from budgetd.chart import Picture
 from budgetd.escaping import for_html, for_text, name, shorten
-from budgetd.faces import digest_mail
+from budgetd.faces import daily, digest_mail, inline
 from budgetd.message import (
     BROKEN,
     MOST_CONTRIBUTORS,
@@ -41,7 +42,7 @@ class Letter:
 
     `preheader` is what a list of mails shows beside the subject. `id` and `story` are the message's and its
     incident's; `story` is empty for a mail about several. `importance` is `high`, `normal` or `low`, `priority` the
-    same for older clients, from 1 to 5.
+    same for older clients, from 1 to 5. `picture` stands in the HTML as `cid:` and `picture_id`.
     """
 
     id: str
@@ -52,12 +53,19 @@ class Letter:
     html: str
     importance: str
     priority: str
+    picture: bytes = field(default=b"", repr=False)
+
+    @property
+    def picture_id(self) -> str:
+        """The picture's Content-ID, without brackets."""
+        return inline.content_id(self.id)
 
 
-def letter(message: Message, now: datetime) -> Letter:
+def letter(message: Message, now: datetime, picture: Picture | None = None) -> Letter:
     """The message in its face: rich with HTML, plain as text, minimal as one line. `now` says how late it is. Pure.
 
-    HTML that cannot be made is left out: a mail always goes out.
+    `picture` goes into the HTML; all that it shows is there in words and bars too. HTML that cannot be made is left
+    out: a mail always goes out.
     """
     minimal = message.face is Face.MINIMAL
     subject = shorten(for_text(message.body if minimal and message.notices else message.title), SUBJECT_LIMIT)
@@ -75,16 +83,18 @@ def letter(message: Message, now: datetime) -> Letter:
     if message.face is not Face.RICH or not message.notices:
         return text
     try:
-        return _rich(text, message, now)
+        return _rich(text, message, now, picture)
     except BROKEN:
         return text
 
 
-def _rich(text: Letter, message: Message, now: datetime) -> Letter:
+def _rich(text: Letter, message: Message, now: datetime, picture: Picture | None) -> Letter:
     preheader = shorten(_preheader(message), PREHEADER_LIMIT)
     bar = _text_bar(message.notices[0].facts) if len(message.notices) == 1 else ""
     plain = "\n\n".join(part for part in (message.title, bar, message.body) if part) + "\n"
-    return replace(text, preheader=preheader, plain=plain, html=_page(message, text.subject, preheader, now))
+    html = _page(message, text.subject, preheader, now, picture)
+    drawn = picture.png if picture is not None else b""
+    return replace(text, preheader=preheader, plain=plain, html=html, picture=drawn)
 
 
 def _preheader(message: Message) -> str:
@@ -147,10 +157,10 @@ _STYLE = """\
 }"""
 
 
-def _page(message: Message, subject: str, preheader: str, now: datetime) -> str:
+def _page(message: Message, subject: str, preheader: str, now: datetime, picture: Picture | None) -> str:
     first, several = message.notices[0], len(message.notices) > 1
     tone = _tone_of_all(message)
-    rows = _batch(message, now) if several else _single(message, first, now)
+    rows = _batch(message, now) if several else _single(message, first, now, picture)
     inside = "\n".join(rows)
     return f"""\
 <!doctype html>
@@ -177,7 +187,7 @@ border-top:5px solid {_TONES[tone][0]};font-family:{_FONT};font-size:15px;line-h
 """
 
 
-def _single(message: Message, notice: Notice, now: datetime) -> list[str]:
+def _single(message: Message, notice: Notice, now: datetime, picture: Picture | None) -> list[str]:
     facts = notice.facts
     if facts.digest is not None:
         ids = f"Digest {name(facts.digest.id)} · alert {message.id}. Sent {wording.instant(now)}."
@@ -185,12 +195,17 @@ def _single(message: Message, notice: Notice, now: datetime) -> list[str]:
         notes = [_paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
         return [head, *filter(None, notes), *digest_mail.rows(facts.digest, notice), _button(), _foot([ids])]
     rows = [_head(message, notice), _paragraph(message.because), _paragraph(late_note(notice, now), strong=True)]
-    rows += [_figure(notice), _paragraph(_sentences(notice))]
-    rows += [_comparison(notice), _details(facts), _contributors(facts)]
-    silence = wording.how_to_silence(facts) if can_be_silenced(notice) else ""
+    rows += [_figure(notice), _paragraph(_sentences(notice)), _paragraph(trend.foreseen(facts))]
+    rows += [_paragraph(sentence) for sentence in trend.changed(facts)]
+    rows += [_comparison(notice), _row_of(inline.image(picture, message.id) if picture else ""), _details(facts)]
+    if picture is None or not picture.shows_days:
+        rows.append(_row_of(daily.bars(facts.history, _TONES[_tone(notice)][0])))
+    rows += [_contributors(facts)]
+    silence = wording.how_to_silence(notice) if can_be_silenced(notice) else ()
     ids = f"Incident {notice.incident} · alert {message.id}"
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    rows += [_paragraph(data_line(facts), soft=True), _button(), _foot([silence, f"{ids}. {times}"])]
+    rows += [_paragraph(data_line(facts), soft=True), _button(), _status_page(message)]
+    rows += [_foot([*silence, f"{ids}. {times}"])]
     return [row for row in rows if row]
 
 
@@ -202,6 +217,10 @@ def _sentences(notice: Notice) -> str:
 
 def _row(inside: str, padding: str) -> str:
     return f'<tr><td class="side" style="padding:{padding}">{inside}</td></tr>'
+
+
+def _row_of(inside: str) -> str:
+    return _row(inside, "20px 28px 0") if inside else ""
 
 
 def _head(message: Message, notice: Notice) -> str:
@@ -390,6 +409,17 @@ def _button() -> str:
     )
 
 
+def _status_page(message: Message) -> str:
+    if not message.status_page:
+        return ""
+    link = (
+        f'<a href="{for_html(message.status_page)}" class="info" style="color:#1d4ed8">'
+        f"{for_html(message.status_page)}</a>"
+    )
+    style = "margin:0;color:#566070;font-size:13px;word-break:break-all"
+    return _row(f'<p class="soft" style="{style}">Status page: {link}</p>', "12px 28px 0")
+
+
 def _foot(lines: Sequence[str]) -> str:
     texts = "".join(f'<p style="margin:0 0 6px">{for_html(line)}</p>' for line in lines if line)
     return (
@@ -420,6 +450,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
         _paragraph(more),
         _paragraph(_data_through(notices), soft=True),
         _button(),
+        _status_page(message),
         _foot([f"Alert {message.id}. Sent {wording.instant(now)}."]),
     ]
     return [row for row in rows if row]

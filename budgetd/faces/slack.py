@@ -14,10 +14,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from budgetd import escaping, money, wording
+from budgetd import escaping, money, trend, wording
 from budgetd.escaping import name
 from budgetd.faces import digest_slack
-from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message, late_note
+from budgetd.message import BROKEN, MOST_CONTRIBUTORS, MOST_LINES, Message, can_be_silenced, late_note
 from budgetd.model import Comparison, Contributor, Face, Facts, Kind, Notice, Reason, Severity
 from budgetd.payload import COST_REPORT
 
@@ -31,7 +31,6 @@ TEXT_LIMIT = 4000
 
 _BAR = 20
 _HEADER_NAME = 40  # of a longer name so much that what is said of it still finds room
-_LINK = f"<{COST_REPORT}|Open the cost report>"
 _MARKS = {Severity.CRITICAL: "🚨", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
 _RESOLVED_MARK = "✅"
 
@@ -100,7 +99,9 @@ def _text_only(message: Message) -> str:
     """Title and body; `body` is escaped for Slack already."""
     body = message.body
     if "body" not in message.own:
-        body = COST_REPORT.join(_unlinked(part) for part in body.split(COST_REPORT))
+        links = [link for link in (COST_REPORT, html.escape(message.status_page, quote=False)) if link]
+        parts = re.split(f"({'|'.join(map(re.escape, links))})", body)
+        body = "".join(part if part in links else _unlinked(part) for part in parts)
     if message.face is Face.MINIMAL:
         return _fit(body, TEXT_LIMIT)
     return _fit(f"{mark(message.severity, message.kind)} *{words(message.title)}*\n{body}", TEXT_LIMIT)
@@ -128,10 +129,10 @@ def _single(message: Message) -> list[Json]:
     blocks = [
         _header(f"{mark(notice.severity, notice.kind)} {_headline(message, notice, late)}"),
         _plain_section(message.because),
-        _section(_figures(notice)),
-        _plain_section(_sentences(notice, late)),
+        _section("\n".join(part for part in (_figures(notice), trend.foreseen(notice.facts)) if part)),
+        _plain_section("\n".join([_sentences(notice, late), *trend.changed(notice.facts)])),
         _fields(_outlook(notice)),
-        _section("\n".join([*_drivers(notice), _LINK])),
+        _section("\n".join([*_drivers(notice), _links(message)])),
         *_origin(message, notice),
     ]
     return [block for block in blocks if block]
@@ -148,7 +149,7 @@ def _brief(message: Message) -> list[Json]:
     notice = message.notices[0]
     told = notice.facts.contributors[:1] if notice.kind is not Kind.RESOLVE else ()
     most = f"Most of it: {_driver(told[0])}." if told else ""
-    sentences = f"{_sentences(notice, _late(notice, message))} {most}".strip()
+    sentences = f"{_sentences(notice, _late(notice, message))} {most} {trend.foreseen(notice.facts)}".strip()
     title = _plain_section(f"{mark(notice.severity, notice.kind)} {message.title}")
     return [block for block in (title, _section(_figures(notice)), _plain_section(sentences)) if block]
 
@@ -198,7 +199,7 @@ def _sentences(notice: Notice, late: datetime | None) -> str:
     told = ""
     if late:
         decided = f"{wording.ago(notice.created_at, late)} ago, {wording.instant(notice.created_at)}"
-        told = f"Late: decided {decided}; it could not be sent before."
+        told = f"Late: decided {decided}."
     # What a rate comes to stands in fields of its own.
     lead = f"{wording.severity_word(notice)}." if _outlook(notice) else wording.lead(notice)
     return " ".join(part for part in (told, lead, wording.why(notice)) if part)
@@ -244,13 +245,28 @@ def _origin(message: Message, notice: Notice) -> list[Json]:
     facts = notice.facts
     rule = f"rule {_code(name(facts.rule))} · " if facts.amount is not None else ""
     ids = f"{rule}incident {_code(notice.incident)} · alert {_code(message.id)}"
-    silence = notice.kind is Kind.TRIGGER and facts.amount is not None
     account = f"Account {_code(name(facts.organisation))} · " if facts.organisation else ""
+    silence = can_be_silenced(notice)
+    commands = "  ·  ".join(f"{what}: {_code(command)}" for what, command in wording.quieting(notice))
     return [
+        _context(_mrkdwn(_daily(facts))),
         _context(_plain(_data_line(facts))),
         _context(_mrkdwn(account + ids)),
-        _context(_plain(wording.how_to_silence(facts) if silence else "")),
+        _context(*((_mrkdwn(commands), _plain(wording.for_good(facts))) if silence else ())),
     ]
+
+
+def _daily(facts: Facts) -> str:
+    """The last days as a row of blocks, and in words."""
+    days = trend.last_days(facts.history)
+    if days is None:
+        return ""
+    return f"Daily: {trend.short(days.start)} `{days.blocks}` {trend.short(days.end)}, {days.words}"
+
+
+def _links(message: Message) -> str:
+    status = f"  ·  <{html.escape(message.status_page)}|Status page>" if message.status_page else ""
+    return f"<{COST_REPORT}|Open the cost report>{status}"
 
 
 def _data_line(facts: Facts) -> str:
@@ -282,7 +298,7 @@ def _batch(message: Message) -> list[Json]:
         _plain_section(message.because),
         _plain_section(general),
         _plain_section("\n".join(lines)),
-        _section(_LINK),
+        _section(_links(message)),
         _context(_plain(f"Data through {wording.instant(min(through))}. {lacking}." if through else "")),
         _context(_mrkdwn(f"alert {_code(message.id)}")),
     ]

@@ -42,6 +42,7 @@ class Book:
         self.channels = mapping(top.get("channels"))
         self.groups = mapping(top.get("groups"))
         self.routes = [(("routes", n), mapping(part)) for n, part in enumerate(sequence(top.get("routes")))]
+        self.quiet = [(("quiet", n), mapping(part)) for n, part in enumerate(sequence(top.get("quiet")))]
         self.rules = [(("rules", n), mapping(part)) for n, part in enumerate(sequence(top.get("rules")))]
         self.digests = [(("digests", n), mapping(part)) for n, part in enumerate(sequence(top.get("digests")))]
         self.ids = frozenset(rule["id"] for _, rule in self.rules if isinstance(rule.get("id"), str))
@@ -77,6 +78,7 @@ def mistakes(book: Book) -> Iterator[Fault]:
     """Everything that keeps the file from being used."""
     yield from _ids_twice(book, "rule", book.rules)
     yield from _ids_twice(book, "digest", book.digests)
+    yield from _ids_twice(book, "quiet time", book.quiet)
     yield from _unknown_channels(book)
     yield from _unknown_groups(book)
     yield from _unknown_rules(book)
@@ -99,8 +101,9 @@ def _ids_twice(book: Book, kind: str, parts: Iterable[tuple[Way, Mapping[str, An
 
 
 def _unknown_channels(book: Book) -> Iterator[Fault]:
-    for way, part in (*book.rules, *book.routes, *book.digests):
-        for written in words(way, part, "notify"):
+    named = [(way, part, "notify") for way, part in (*book.rules, *book.routes, *book.digests)]
+    for way, part, key in (*named, *((way, part, "channels") for way, part in book.quiet)):
+        for written in words(way, part, key):
             if written.word not in book.channels:
                 yield _missing("channel", written, book.channels)
     for name, part in book.channels.items():
@@ -118,8 +121,8 @@ def _unknown_groups(book: Book) -> Iterator[Fault]:
         for written in words(way, rule, "for_each"):
             if written.word == "group" and not book.groups:
                 yield Fault(written.way, "there are no groups in this file: this rule can match nothing")
-    for way, route in book.routes:
-        yield from _without_group(words(way, route, "match", "group"), book)
+    for way, part in (*book.routes, *book.quiet):
+        yield from _without_group(words(way, part, "match", "group"), book)
 
 
 def _without_group(found: Iterable[Written], book: Book) -> Iterator[Fault]:
@@ -129,8 +132,8 @@ def _without_group(found: Iterable[Written], book: Book) -> Iterator[Fault]:
 
 
 def _unknown_rules(book: Book) -> Iterator[Fault]:
-    for way, route in book.routes:
-        for written in words(way, route, "match", "rule"):
+    for way, part in (*book.routes, *book.quiet):
+        for written in words(way, part, "match", "rule"):
             if written.word not in book.ids and not (written.wild and written.takes(book.ids)):
                 yield _missing("rule", written, book.ids)
 

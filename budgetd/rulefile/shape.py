@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from budgetd.fields import SeverityWord, Words, mistake, stretch
 from budgetd.model import Severity
+from budgetd.rulefile.quiet_part import QuietTime
 from budgetd.rulefile.timing import Every, TimeOfDay, Zone
 from budgetd.rules import AnyRule, Rule
 from budgetd.rules.base import Matcher
@@ -159,6 +160,13 @@ class RoutePart(_Part):
     notify: Words = Field(description="names of channels")
 
 
+class QuietPart(QuietTime):
+    match: RouteMatch = Field(
+        default=RouteMatch(),
+        description="which messages wait; left out: all but critical ones",
+    )
+
+
 class DigestPart(_Part):
     """A look back at spend, sent by the clock."""
 
@@ -202,6 +210,9 @@ class RulesFile(_Part):
     )
     groups: Mapping[Name, GroupPart] = Field(default_factory=dict, description="named sets of workspaces")
     routes: tuple[RoutePart, ...] = Field(default=(), description="every route that matches receives the notice")
+    quiet: tuple[QuietPart, ...] = Field(
+        default=(), description="when messages wait, by the clock; what is critical does not, unless it is named"
+    )
     defaults: DefaultsPart = DefaultsPart()
     rules: tuple[AnyRule, ...] = Field(min_length=1)
     digests: tuple[DigestPart, ...] = Field(default=(), description="looks back at spend, sent by the clock")

@@ -144,6 +144,18 @@ class Spike(Rule):
                     comparison=Comparison(self.against.words, baseline, self.factor),
                 )
 
+    def compared_days(self, spend: Spend, day: date, scope: Scope) -> list[date]:
+        """The UTC days that the scope's baseline of that day is the mean of; of a median those in the middle.
+
+        Raises KeyError when one of the earlier days is not known.
+        """
+        earlier = [day - DAY * back for back in self.against.days_back]
+        if self.against.combine is not _median:
+            return earlier
+        view = self.view()
+        earlier.sort(key=lambda each: max(spend.on(view, each).get(scope, ZERO), ZERO))
+        return earlier[(len(earlier) - 1) // 2 : len(earlier) // 2 + 1]
+
     def _candidates(
         self, spend: Spend, view: View, period: Period, watched: Collection[Scope]
     ) -> Mapping[Scope, Decimal]:

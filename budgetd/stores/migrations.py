@@ -21,6 +21,34 @@ class Migration:
 
 
 # The version of a file (PRAGMA user_version) is the number of steps that it has taken.
+# Pending, not under way, and not behind an older pending delivery of its channel that shares an incident
+# with it: a resolve never overtakes its trigger. SQLite takes every organisation for a small one and would
+# read the whole outbox for each delivery; CROSS JOIN and INDEXED BY keep it to a few look-ups.
+_SENDABLE = """CREATE VIEW sendable AS
+    SELECT delivery.*, coalesce(hold.until, '') AS held_until
+    FROM delivery INDEXED BY delivery_pending
+    LEFT JOIN channel_hold hold
+      ON hold.organisation = delivery.organisation AND hold.channel = delivery.channel
+    WHERE delivery.state = 'pending'
+      AND NOT EXISTS (
+        SELECT 1 FROM attempt
+        WHERE attempt.organisation = delivery.organisation AND attempt.delivery = delivery.id
+          AND attempt.outcome IS NULL)
+      AND NOT EXISTS (
+        SELECT 1
+        FROM delivery_notice mine
+        CROSS JOIN notice ON notice.organisation = mine.organisation AND notice.id = mine.notice
+        CROSS JOIN notice other INDEXED BY notice_incident
+          ON other.organisation = notice.organisation AND other.incident = notice.incident
+        CROSS JOIN delivery_notice theirs INDEXED BY delivery_notice_once
+          ON theirs.organisation = other.organisation AND theirs.notice = other.id
+        CROSS JOIN delivery older
+          ON older.organisation = theirs.organisation AND older.id = theirs.delivery
+        WHERE mine.organisation = delivery.organisation AND mine.delivery = delivery.id
+          AND NOT mine.superseded AND NOT theirs.superseded
+          AND older.state = 'pending' AND older.channel = delivery.channel
+          AND (older.created_at, older.id) < (delivery.created_at, delivery.id))"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         "who the organisation is, how its sources and rules are doing",
@@ -190,33 +218,7 @@ MIGRATIONS: tuple[Migration, ...] = (
                 until TEXT NOT NULL CHECK (until LIKE '____-__-__T__:__:__.______Z'),
                 PRIMARY KEY (organisation, channel)
             ) STRICT, WITHOUT ROWID""",
-            # Pending, not under way, and not behind an older pending delivery of its channel that shares an incident
-            # with it: a resolve never overtakes its trigger. SQLite takes every organisation for a small one and would
-            # read the whole outbox for each delivery; CROSS JOIN and INDEXED BY keep it to a few look-ups.
-            """CREATE VIEW sendable AS
-                SELECT delivery.*, coalesce(hold.until, '') AS held_until
-                FROM delivery INDEXED BY delivery_pending
-                LEFT JOIN channel_hold hold
-                  ON hold.organisation = delivery.organisation AND hold.channel = delivery.channel
-                WHERE delivery.state = 'pending'
-                  AND NOT EXISTS (
-                    SELECT 1 FROM attempt
-                    WHERE attempt.organisation = delivery.organisation AND attempt.delivery = delivery.id
-                      AND attempt.outcome IS NULL)
-                  AND NOT EXISTS (
-                    SELECT 1
-                    FROM delivery_notice mine
-                    CROSS JOIN notice ON notice.organisation = mine.organisation AND notice.id = mine.notice
-                    CROSS JOIN notice other INDEXED BY notice_incident
-                      ON other.organisation = notice.organisation AND other.incident = notice.incident
-                    CROSS JOIN delivery_notice theirs INDEXED BY delivery_notice_once
-                      ON theirs.organisation = other.organisation AND theirs.notice = other.id
-                    CROSS JOIN delivery older
-                      ON older.organisation = theirs.organisation AND older.id = theirs.delivery
-                    WHERE mine.organisation = delivery.organisation AND mine.delivery = delivery.id
-                      AND NOT mine.superseded AND NOT theirs.superseded
-                      AND older.state = 'pending' AND older.channel = delivery.channel
-                      AND (older.created_at, older.id) < (delivery.created_at, delivery.id))""",
+            _SENDABLE,
         ),
     ),
     Migration(
@@ -275,6 +277,62 @@ MIGRATIONS: tuple[Migration, ...] = (
                 memo TEXT NOT NULL CHECK (memo != ''),
                 PRIMARY KEY (organisation, channel, incident)
             ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
+    Migration(
+        "people's side: reminders, acknowledgements, silences, and what is kept back until when",
+        (
+            """ALTER TABLE incident ADD COLUMN told_at TEXT
+               CHECK (told_at LIKE '____-__-__T__:__:__.______Z')""",
+            "ALTER TABLE incident ADD COLUMN told_amount TEXT CHECK (told_amount NOT GLOB '*[^0-9.-]*')",
+            "ALTER TABLE incident ADD COLUMN reminders INTEGER NOT NULL DEFAULT 0 CHECK (reminders >= 0)",
+            "ALTER TABLE incident ADD COLUMN acknowledged TEXT CHECK (acknowledged NOT GLOB '*[^0-9.-]*')",
+            """ALTER TABLE delivery ADD COLUMN muted_until TEXT
+               CHECK (muted_until LIKE '____-__-__T__:__:__.______Z')""",
+            "ALTER TABLE delivery ADD COLUMN muted_by TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE silence (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                id TEXT NOT NULL,
+                match TEXT NOT NULL CHECK (json_valid(match)),
+                author TEXT NOT NULL,
+                comment TEXT NOT NULL,
+                created_at TEXT NOT NULL CHECK (created_at LIKE '____-__-__T__:__:__.______Z'),
+                ends_at TEXT NOT NULL CHECK (ends_at LIKE '____-__-__T__:__:__.______Z'),
+                until TEXT NOT NULL CHECK (until IN ('time', 'next_step', 'period_end')),
+                covers TEXT NOT NULL CHECK (json_valid(covers)),
+                ended_at TEXT CHECK (ended_at LIKE '____-__-__T__:__:__.______Z'),
+                ended_by TEXT NOT NULL DEFAULT '',
+                PRIMARY KEY (organisation, id)
+            ) STRICT, WITHOUT ROWID""",
+            """CREATE TABLE intervention (
+                id INTEGER PRIMARY KEY,
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                at TEXT NOT NULL CHECK (at LIKE '____-__-__T__:__:__.______Z'),
+                author TEXT NOT NULL,
+                act TEXT NOT NULL,
+                subject TEXT NOT NULL,
+                comment TEXT NOT NULL
+            ) STRICT""",
+            "CREATE INDEX intervention_subject ON intervention (organisation, subject, at)",
+            # A fourth kind of notice; a CHECK can only be changed with its table.
+            "DROP VIEW sendable",
+            """CREATE TABLE notice_of_four_kinds (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                id TEXT NOT NULL,
+                incident TEXT NOT NULL,
+                sequence INTEGER NOT NULL CHECK (sequence >= 0),
+                kind TEXT NOT NULL CHECK (kind IN ('trigger', 'acknowledge', 'resolve', 'inform')),
+                reason TEXT NOT NULL,
+                severity TEXT NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
+                created_at TEXT NOT NULL CHECK (created_at LIKE '____-__-__T__:__:__.______Z'),
+                facts TEXT NOT NULL CHECK (json_valid(facts)),
+                PRIMARY KEY (organisation, id)
+            ) STRICT, WITHOUT ROWID""",
+            "INSERT INTO notice_of_four_kinds SELECT * FROM notice",
+            "DROP TABLE notice",
+            "ALTER TABLE notice_of_four_kinds RENAME TO notice",
+            "CREATE INDEX notice_incident ON notice (organisation, incident, sequence)",
+            _SENDABLE,
         ),
     ),
 )

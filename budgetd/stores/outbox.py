@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt, Superseded
+from budgetd.model import Delivery, DeliveryState, Face, Muted, Outcome, Receipt, Superseded
 from budgetd.store import StoreError
 from budgetd.stores import records
 from budgetd.stores.reading import HOME
@@ -34,6 +34,7 @@ def _oldest_due(connection: sqlite3.Connection, channel: str, now: datetime) -> 
            WHERE organisation = :home AND channel = :channel
              AND (next_attempt_at <= :now OR next_attempt_at > :beyond)
              AND (held_until <= :now OR held_until > :beyond)
+             AND coalesce(muted_until, '') <= :now
            ORDER BY created_at, id LIMIT 1""",
         {"home": HOME, "channel": channel, "now": instant_text(now), "beyond": instant_text(now + LONGEST_WAIT)},
     ).fetchone()
@@ -42,7 +43,7 @@ def _oldest_due(connection: sqlite3.Connection, channel: str, now: datetime) -> 
 
 # Channels with an attempt under way are left out: nothing can be begun there before it is settled.
 NEXT_DUE = """
-    SELECT min(max(next_attempt_at, held_until)) FROM sendable
+    SELECT min(max(next_attempt_at, held_until, coalesce(muted_until, ''))) FROM sendable
     WHERE organisation = ? AND channel NOT IN (
         SELECT delivery.channel FROM attempt
         JOIN delivery ON delivery.organisation = attempt.organisation AND delivery.id = attempt.delivery
@@ -55,8 +56,10 @@ def add(connection: sqlite3.Connection, delivery: Delivery) -> None:
     values = {"home": HOME, **records.delivery_values(delivery)}
     added = connection.execute(
         """INSERT INTO delivery
-               (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts, because)
-           VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts, :because)
+               (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts, because,
+                muted_until, muted_by)
+           VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts, :because,
+                   :muted_until, :muted_by)
            ON CONFLICT DO NOTHING""",
         values,
     ).rowcount
@@ -76,6 +79,23 @@ def supersede(connection: sqlite3.Connection, superseded: Iterable[Superseded]) 
         ({"home": HOME, "delivery": each.delivery, "notice": each.notice} for each in superseded),
     )
     drop_superseded(connection)
+
+
+def mute(connection: sqlite3.Connection, muted: Iterable[Muted]) -> None:
+    """Keep these pending deliveries back until then, or no longer."""
+    connection.executemany(
+        """UPDATE delivery SET muted_until = :until, muted_by = :by
+           WHERE organisation = :home AND id = :delivery AND state = 'pending'""",
+        (
+            {
+                "home": HOME,
+                "delivery": each.delivery,
+                "until": None if each.until is None else instant_text(each.until),
+                "by": each.by,
+            }
+            for each in muted
+        ),
+    )
 
 
 def drop_superseded(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
-from budgetd.model import Attempt, Basis, CostDay, Delivery, Dimensions, Drift, Incident, Notice, Organisation, Planned
+from budgetd.model import (
+    Attempt,
+    Basis,
+    CostDay,
+    Delivery,
+    Dimensions,
+    Drift,
+    Incident,
+    Intervention,
+    Notice,
+    Organisation,
+    Planned,
+    Silence,
+)
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
 from budgetd.stores.database import (
@@ -43,7 +56,7 @@ _TOLD = """
     CROSS JOIN delivery ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
     LEFT JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
     WHERE notice.organisation = ? AND notice.kind = 'trigger'
-      AND (carried.sent OR (delivery.state = 'pending' AND NOT carried.superseded))
+      AND (carried.sent OR (delivery.state = 'pending' AND NOT carried.superseded AND delivery.muted_by = ''))
       AND (incident.id IS NULL OR incident.state != 'resolved' OR incident.period_end >= ?)
 """
 
@@ -102,7 +115,27 @@ class SqliteReader:
                 (row["key"], row["rate"], row["origin"], row["evidence"], row["billed_as"])
                 for row in rows("SELECT * FROM rate WHERE organisation = ? ORDER BY key, origin", (HOME,))
             ),
+            silences=tuple(
+                records.silence(row)
+                for row in rows(
+                    "SELECT * FROM silence WHERE organisation = ? AND ended_at IS NULL ORDER BY created_at, id", (HOME,)
+                )
+            ),
         )
+
+    def silences(self) -> tuple[Silence, ...]:
+        """Every kept silence, the newest first."""
+        rows = self._database.rows("SELECT * FROM silence WHERE organisation = ? ORDER BY created_at DESC, id", (HOME,))
+        return tuple(records.silence(row) for row in rows)
+
+    def interventions(self, subject: str | None = None) -> tuple[Intervention, ...]:
+        """What people did by hand, oldest first: to that incident or silence, or to anything."""
+        rows = self._database.rows(
+            "SELECT * FROM intervention WHERE organisation = :home AND (:subject IS NULL OR subject = :subject) "
+            "ORDER BY at, id",
+            {"home": HOME, "subject": subject},
+        )
+        return tuple(records.intervention(row) for row in rows)
 
     def billed_days(self) -> frozenset[date]:
         """The UTC days whose bill is kept: closed, and not only estimated."""

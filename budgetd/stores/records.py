@@ -10,6 +10,7 @@ from decimal import Decimal
 from pydantic import TypeAdapter
 
 from budgetd.model import (
+    Act,
     Attempt,
     Delivery,
     DeliveryState,
@@ -18,6 +19,7 @@ from budgetd.model import (
     Failure,
     Health,
     Incident,
+    Intervention,
     Kind,
     Notice,
     Outcome,
@@ -26,6 +28,8 @@ from budgetd.model import (
     RuleState,
     Scope,
     Severity,
+    Silence,
+    SilenceEnd,
     State,
     Workspace,
 )
@@ -57,6 +61,14 @@ def _text_or_none(moment: datetime | None) -> str | None:
 
 def _instant_or_none(text: str | None) -> datetime | None:
     return None if text is None else instant(text)
+
+
+def _decimal_text(number: Decimal | None) -> str | None:
+    return None if number is None else canonical(number)
+
+
+def _decimal_or_none(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 def workspace_values(workspace: Workspace) -> Values:
@@ -143,6 +155,10 @@ def incident_values(incident: Incident) -> Values:
         "sequence": incident.sequence,
         "resolved": incident.resolved,
         "held": incident.held,
+        "told_at": _text_or_none(incident.told_at),
+        "told_amount": _decimal_text(incident.told_amount),
+        "reminders": incident.reminders,
+        "acknowledged": _decimal_text(incident.acknowledged),
     }
 
 
@@ -163,6 +179,10 @@ def incident(row: sqlite3.Row) -> Incident:
         sequence=row["sequence"],
         resolved=None if row["resolved"] is None else Reason(row["resolved"]),
         held=None if row["held"] is None else Reason(row["held"]),
+        told_at=_instant_or_none(row["told_at"]),
+        told_amount=_decimal_or_none(row["told_amount"]),
+        reminders=row["reminders"],
+        acknowledged=_decimal_or_none(row["acknowledged"]),
     )
 
 
@@ -213,6 +233,8 @@ def delivery_values(delivery: Delivery) -> Values:
         "state": delivery.state,
         "attempts": delivery.attempts,
         "because": delivery.because,
+        "muted_until": _text_or_none(delivery.muted_until),
+        "muted_by": delivery.muted_by,
     }
 
 
@@ -228,7 +250,53 @@ def delivery(row: sqlite3.Row, notices: tuple[Notice, ...]) -> Delivery:
         state=DeliveryState(row["state"]),
         attempts=row["attempts"],
         because=row["because"],
+        muted_until=_instant_or_none(row["muted_until"]),
+        muted_by=row["muted_by"],
     )
+
+
+def silence_values(silence: Silence) -> Values:
+    return {
+        "id": silence.id,
+        "match": json.dumps(silence.match),
+        "author": silence.author,
+        "comment": silence.comment,
+        "created_at": instant_text(silence.created_at),
+        "ends_at": instant_text(silence.ends_at),
+        "until": silence.until,
+        "covers": json.dumps({incident: canonical(step) for incident, step in silence.covers.items()}),
+        "ended_at": _text_or_none(silence.ended_at),
+        "ended_by": silence.ended_by,
+    }
+
+
+def silence(row: sqlite3.Row) -> Silence:
+    return Silence(
+        id=row["id"],
+        match=tuple((str(key), tuple(map(str, patterns))) for key, patterns in json.loads(row["match"])),
+        author=row["author"],
+        comment=row["comment"],
+        created_at=instant(row["created_at"]),
+        ends_at=instant(row["ends_at"]),
+        until=SilenceEnd(row["until"]),
+        covers={incident: Decimal(step) for incident, step in json.loads(row["covers"]).items()},
+        ended_at=_instant_or_none(row["ended_at"]),
+        ended_by=row["ended_by"],
+    )
+
+
+def intervention_values(intervention: Intervention) -> Values:
+    return {
+        "at": instant_text(intervention.at),
+        "author": intervention.author,
+        "act": intervention.act,
+        "subject": intervention.subject,
+        "comment": intervention.comment,
+    }
+
+
+def intervention(row: sqlite3.Row) -> Intervention:
+    return Intervention(instant(row["at"]), row["author"], Act(row["act"]), row["subject"], row["comment"])
 
 
 def attempt(row: sqlite3.Row) -> Attempt:

@@ -111,6 +111,7 @@ class SqliteStore(SqliteReader):
             _write_polling(connection, changes)
             costs.write_days(connection, days, changes.at)
             _write_decisions(connection, changes)
+            _write_people(connection, changes)
 
     def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
         """The oldest due delivery of each channel that is neither in `busy` nor held back, oldest first."""
@@ -359,9 +360,10 @@ def _write_decisions(connection: sqlite3.Connection, changes: Changes) -> None:
     connection.executemany(
         """INSERT OR REPLACE INTO incident (organisation, id, rule, scope, period_start, period_end, state, announced,
                                             severity, amount, limit_amount, opened_at, changed_at, sequence, resolved,
-                                            held)
+                                            held, told_at, told_amount, reminders, acknowledged)
            VALUES (:home, :id, :rule, :scope, :period_start, :period_end, :state, :announced, :severity, :amount,
-                   :limit_amount, :opened_at, :changed_at, :sequence, :resolved, :held)""",
+                   :limit_amount, :opened_at, :changed_at, :sequence, :resolved, :held, :told_at, :told_amount,
+                   :reminders, :acknowledged)""",
         ({"home": HOME, **records.incident_values(each)} for each in changes.incidents),
     )
     carried = (notice for delivery in changes.deliveries for notice in delivery.notices)
@@ -370,6 +372,23 @@ def _write_decisions(connection: sqlite3.Connection, changes: Changes) -> None:
         outbox.add(connection, delivery)
     if changes.superseded:
         outbox.supersede(connection, changes.superseded)
+    outbox.mute(connection, changes.muted)
+
+
+def _write_people(connection: sqlite3.Connection, changes: Changes) -> None:
+    """What somebody did by hand."""
+    connection.executemany(
+        """INSERT OR REPLACE INTO silence (organisation, id, match, author, comment, created_at, ends_at, until, covers,
+                                           ended_at, ended_by)
+           VALUES (:home, :id, :match, :author, :comment, :created_at, :ends_at, :until, :covers, :ended_at,
+                   :ended_by)""",
+        ({"home": HOME, **records.silence_values(each)} for each in changes.silences),
+    )
+    connection.executemany(
+        """INSERT INTO intervention (organisation, at, author, act, subject, comment)
+           VALUES (:home, :at, :author, :act, :subject, :comment)""",
+        ({"home": HOME, **records.intervention_values(each)} for each in changes.interventions),
+    )
 
 
 def _write_notices(connection: sqlite3.Connection, notices: Iterable[Notice]) -> None:
@@ -387,6 +406,8 @@ def _prune(connection: sqlite3.Connection, history: datetime, attempts: datetime
     connection.execute("DELETE FROM cost_day WHERE organisation = :home AND day < :day", values)
     connection.execute("DELETE FROM drift WHERE organisation = :home AND day < :day", values)
     connection.execute("DELETE FROM request_count WHERE organisation = :home AND day < :day", values)
+    connection.execute("DELETE FROM silence WHERE organisation = :home AND ends_at < :history", values)
+    connection.execute("DELETE FROM intervention WHERE organisation = :home AND at < :history", values)
     connection.execute(
         "DELETE FROM incident WHERE organisation = :home AND state = 'resolved' AND changed_at < :history", values
     )

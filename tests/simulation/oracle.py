@@ -78,7 +78,7 @@ class Oracle:
         """A poll's consequences are committed: from here on they must reach people."""
         made: list[Expected] = []
         if served.days is not None:
-            made += self.promises.read(self.spec, served.days, wall.date())
+            made += self.promises.read(self.spec, served.days, wall)
             made += self._sight.read(served.days, wall)
             self.counts["good polls"] += 1
         elif served.failure is not None:
@@ -88,7 +88,7 @@ class Oracle:
 
     def kept_edit(self, at: datetime, wall: datetime) -> list[Expected]:
         """An edit's consequences are committed."""
-        return self._expect(self.promises.edit(self.spec), at, wall)
+        return self._expect(self.promises.edit(self.spec, wall), at, wall)
 
     def use(self, spec: FileSpec) -> None:
         """The rules file on disk is this one from now on."""

@@ -32,6 +32,10 @@ class Story:
     announced: set[int] = field(default_factory=set)
     limit: Fraction = Fraction(0)
     said: int = 0
+    severity: str = "info"
+    told_at: datetime | None = None
+    told_amount: int = 0
+    reminders: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,11 @@ class Promises:
         self.restated = 0
         self._sums: dict[tuple[date, str, tuple[str, ...]], dict[Scope, int]] = {}
         self._made: list[Expected] = []
+        self._wall = datetime(1, 1, 1, tzinfo=UTC)
 
-    def read(self, spec: FileSpec, days: Mapping[date, tuple[Row, ...]], today: date) -> list[Expected]:
-        """After a whole reading that was kept; `today` by the wall clock. What people must be told."""
+    def read(self, spec: FileSpec, days: Mapping[date, tuple[Row, ...]], wall: datetime) -> list[Expected]:
+        """After a whole reading that was kept, at that time by the wall clock. What people must be told."""
+        self._wall = wall
         changed = set()
         for day, rows in days.items():
             if self.days.get(day) != rows:
@@ -89,12 +95,13 @@ class Promises:
                 self.days[day] = rows
                 for known in [key for key in self._sums if key[0] == day]:
                     del self._sums[known]
-        through = min(max(days) + DAY, today)
+        through = min(max(days) + DAY, wall.date())
         self.through = max(through, self.through or through)
         return self._evaluate(spec, changed, polled=True)
 
-    def edit(self, spec: FileSpec) -> list[Expected]:
+    def edit(self, spec: FileSpec, wall: datetime) -> list[Expected]:
         """After an edit of the rules that was kept: what is known is looked at by the new rules."""
+        self._wall = wall
         return self._evaluate(spec, set(), polled=False)
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
@@ -157,7 +164,7 @@ class Promises:
         elif story is not None and ending is not None:
             self._resolve(story, ending, found)
         elif story is not None and story.state != "resolved":
-            self._hold(story, found, polled=polled, edited=edited)
+            self._hold(rule, story, found, polled=polled, edited=edited)
         if story is not None:
             story.limit = found.limit
 
@@ -175,13 +182,17 @@ class Promises:
         known = max(story.announced, default=0)
         skipped = tuple(step for step in found.reached[:-1] if step > known)
         stays = reason == "late" and story.state in ("new", "resolved")
+        if story.state == "resolved" and not stays:
+            story.severity = "info"
         story.state = "resolved" if stays else "open"
         story.announced |= set(found.reached)
         story.limit = found.limit
         severity = "info" if kind == "info" else rule.severity_at(found.reached[-1])
+        story.severity = max(story.severity, severity, key=_RANKS.index)
+        story.told_at, story.told_amount, story.reminders = self._wall, found.amount, 0
         self._say(story, kind, reason, found, severity, found.reached[-1], skipped, self._parts(rule, found))
 
-    def _hold(self, story: Story, found: Found, *, polled: bool, edited: bool) -> None:
+    def _hold(self, rule: RuleSpec, story: Story, found: Found, *, polled: bool, edited: bool) -> None:
         """Nothing new is reached: is it still so, is it in doubt, or is it over?"""
         lowest, highest = min(story.announced), max(story.announced)
 
@@ -197,11 +208,31 @@ class Promises:
             story.announced, story.state = set(found.reached), "open"
         elif found.amount * 100 * 100 >= found.limit * lowest * 98:
             story.state = "open"
+            still = found.amount * 100 >= found.limit * lowest and bool(found.reached)
+            if still and complete and polled and self._is_due(story, found):
+                self._remind(rule, story, found)
         elif complete and polled:
             if story.state == "doubtful":
                 self._resolve(story, "restated" if found.span == story.span else "period_over", found)
             else:
                 story.state = "doubtful"
+
+    def _is_due(self, story: Story, found: Found) -> bool:
+        """If it moved: warnings daily, what is critical after 4 h, 12 h, then daily. Nobody acknowledges anything."""
+        hours = {"info": [], "warning": [24], "critical": [4, 12, 24]}[story.severity]
+        if story.told_at is None or not hours:
+            return False
+        wait = timedelta(hours=hours[min(story.reminders, len(hours) - 1)])
+        moved = abs(found.amount - story.told_amount) * 100 > abs(story.told_amount)
+        return self._wall - story.told_at >= wait and moved
+
+    def _remind(self, rule: RuleSpec, story: Story, found: Found) -> None:
+        severity, step = rule.severity_at(found.reached[-1]), found.reached[-1]
+        story.told_at, story.told_amount = self._wall, found.amount
+        story.reminders += 1
+        story.announced |= set(found.reached)
+        story.severity = max(story.severity, severity, key=_RANKS.index)
+        self._say(story, "firing", "reminder", found, severity, step, (), self._parts(rule, found))
 
     def _ending(self, spec: FileSpec, story: Story) -> str | None:
         rule = spec.rule(story.key[0])
