@@ -85,6 +85,13 @@ def test_one_runaway_day_is_not_what_is_to_come_and_several_are() -> None:
     assert once.high > once.expected * 2  # and yet it has happened, and the range knows
 
 
+def test_two_weeks_at_another_level_are_the_level() -> None:
+    before, since = weekdays(77, date(2026, 11, 3)), weekdays(14, date(2026, 11, 17), 200, 60)
+    found = foretold([*before, *since])
+    assert found is not None
+    assert found.expected == Decimal(2 * (9 * 100 + 4 * 30))
+
+
 @given(st.lists(st.decimals(-50, 10**6, places=4), min_size=28, max_size=100), st.decimals(0, 10**6, places=2))
 def test_the_range_holds_the_expectation_and_nothing_is_earned_back(days: list[Decimal], spent: Decimal) -> None:
     found = forecast(days, spent, LIMIT, THROUGH, NOVEMBER)
