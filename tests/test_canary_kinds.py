@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from budgetd.message import Message
 from budgetd.model import Receipt
 from budgetd.rulebook import RulebookError, parse
 from tests.api_faults import AT
+from tests.living import _own_logging
 from tests.mail_server import scripted
 from tests.test_canary import PAGER, RULES, SIGNING, SLACK, Scene, api, scene  # noqa: F401 (fixtures)
 from tests.test_message import notice, read
@@ -146,7 +148,6 @@ def test_an_unforeseen_error_of_a_channel_is_logged_without_its_secrets(
     planted: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It ends the channel's thread; what is logged of it names no secret, whatever it was made of."""
-    logs.set_up("logfmt")
     found = channels(25)
     text = json.dumps(
         {"version": 1, "channels": found, "rules": [{"id": "r", "type": "cap", "limit": 1, "per": "day"}]}
@@ -160,10 +161,14 @@ def test_an_unforeseen_error_of_a_channel_is_logged_without_its_secrets(
         def send(self, message: Message, _deadline: float) -> Receipt:
             raise UnforeseenError(f"{self.url} {unquote(self.url)} {vars(self.sender)}")
 
-    for name, sender in equipment.senders.items():
-        with pytest.raises(UnforeseenError) as raised:
-            Broken(sender, found[name]["url"]).send(read(notice()), 1)
-        sys.excepthook(raised.type, raised.value, raised.tb)
+    with _own_logging():
+        logs.set_up("logfmt")
+        for name, sender in equipment.senders.items():
+            with pytest.raises(UnforeseenError) as raised:
+                Broken(sender, found[name]["url"]).send(read(notice()), 1)
+            sys.excepthook(raised.type, raised.value, raised.tb)
+        for handler in logging.getLogger().handlers:
+            handler.flush()
     shown = capfd.readouterr().err
     assert shown.count("UnforeseenError") >= len(found)
     assert shows(shown) == []
