@@ -38,7 +38,7 @@ NATIVE = {
     "slack, a webhook": f"slack://{SLACK}",
     "webhook": f"webhooks://{LOGIN}hook.example.com/CANARYpath/t?key=CANARYquery",
     "alertmanager": f"alertmanagers://{LOGIN}am.example.com/CANARYpath",
-    "teams": "workflows://teams.example.com/CANARYworkflow/CANARYsignature",
+    "workflow": "workflows://teams.example.com/CANARYworkflow/CANARYsignature?pa=yes&route=19",
     "console": "console://",
 }
 # A user and password, a token in the host's place, in the path, in the query, in headers that the URL adds.

@@ -47,6 +47,7 @@ from budgetd.payload import COST_REPORT
 from budgetd.schema import webhook_schema
 from tests.chart_stories import CAP, JUMP
 from tests.slack_server import TOKEN
+from tests.teams_card import problems
 from tests.test_face_mail import HEADERS, nothing_injected
 from tests.test_faces_slack import harmless
 from tests.test_message import FACTS, NOW, RATE, SAID, SPIKE, notice, unseen
@@ -252,6 +253,15 @@ def console_is_harmless(sent: Sent, _message: Message) -> None:
 
 
 MAIL = "mailto://127.0.0.1:2525?from=budgetd@example.com&to=finance@example.com&mode=insecure"
+
+
+def card_is_harmless(sent: Sent, message: Message) -> None:
+    """Teams: 28 KB; https://learn.microsoft.com/microsoftteams/platform/task-modules-and-cards/cards/cards-format"""
+    assert len(sent.body) <= 28 * 1024
+    assert problems(strict(sent.body)) == []
+    assert not re.search(r"\{\{|(?<![\w.])@\w", sent.body.decode())
+
+
 CHECKS: dict[str, tuple[str, Callable[[Sent, Message], None]]] = {
     "mailto": (
         "mailto://127.0.0.1:2525?from=budgetd@example.com&to=finance@example.com&mode=insecure",
@@ -260,6 +270,7 @@ CHECKS: dict[str, tuple[str, Callable[[Sent, Message], None]]] = {
     "pagerduty": (f"pagerduty://{'k' * 32}@budgetd", pager_is_harmless),
     "slack": (f"slack://{TOKEN}/#alerts", slack_is_harmless),
     "slack, a webhook": ("slack://T0HOOK/B0HOOK/hookSECRET1", slack_is_harmless),
+    "workflow": ("workflows://teams.example.com/flow/signature", card_is_harmless),
     "webhook": ("webhook://127.0.0.1/budget", webhook_is_harmless),
     "alertmanager": ("alertmanager://127.0.0.1:9093", alerts_are_harmless),
     "console": ("console://", console_is_harmless),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from budgetd.channels import Kind, Sender, apprise, mail, pagerduty, slack, webhook
+from budgetd.channels import Kind, Sender, apprise, mail, pagerduty, slack, teams, webhook
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.message import Flavour
 
@@ -13,6 +13,7 @@ KINDS: tuple[Kind, ...] = (
     mail.KIND,
     pagerduty.KIND,
     slack.KIND,
+    teams.KIND,
     webhook.KIND,
 )
 _BY_SCHEME = {word: kind for kind in KINDS for word in kind.schemes}
