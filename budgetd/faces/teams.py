@@ -99,7 +99,7 @@ def _single(message: Message, now: datetime) -> Json:
             _text(trend.foreseen(facts)),
             *map(_text, trend.changed(facts)),
             *_drivers(notice),
-            _block(_run("Daily  ", weight="Bolder"), _run(days.line, fontType="Monospace")) if days is not None else {},
+            *(_days(days) if days is not None else ()),
             _small(data_line(facts)),
             *(map(_small, wording.how_to_silence(notice)) if can_be_silenced(notice) else ()),
             _small(_origin(message, notice)),
@@ -188,6 +188,12 @@ def _driver(model: str, tokens: str, amount: str, share: str) -> Json:
         {"type": "Column", "width": "auto", "items": [right]},
     ]
     return {"type": "ColumnSet", "spacing": "Small", "columns": columns}
+
+
+def _days(days: trend.LastDays) -> tuple[Json, Json]:
+    """Narrow enough for a phone; the words are below it."""
+    blocks = _block(_run("Daily  ", weight="Bolder"), _run(days.blocks, fontType="Monospace"))
+    return blocks, _small(f"{trend.short(days.start)} to {trend.short(days.end)}: {days.words}")
 
 
 def _origin(message: Message, notice: Notice) -> str:
