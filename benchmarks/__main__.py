@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from benchmarks import crossing, daemon, memory, polls, reading, sameday, scopes, starting
+from benchmarks import background, crossing, daemon, memory, polls, reading, sameday, scopes, starting
 from benchmarks.measuring import SIZES, Figure, heading, line, machine
 
 BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
     "starting": starting.figures,
     "daemon": daemon.figures,
     "sameday": sameday.figures,
+    "background": background.figures,
 }
 
 

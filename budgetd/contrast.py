@@ -10,7 +10,7 @@ from decimal import Decimal
 from budgetd import increase
 from budgetd.increase import Cell
 from budgetd.model import CostDay, Dimensions, Finding, Increase, Mover, Scope
-from budgetd.money import ZERO, add, quotient, total
+from budgetd.money import EXACT, ZERO, add, quotient, total
 from budgetd.period import DAY, Period, day_before, midnight
 from budgetd.price_list import Kind
 from budgetd.pricing import RateTable
@@ -90,23 +90,28 @@ def _of_period(rule: Rule, finding: Finding, spend: Spend) -> Contrast | None:
 # --- what became of what ---------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+_Lines = dict[Dimensions, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
 class _Sums:
     """Dollars of one side of a contrast, by what sets the price and by workspace."""
 
-    cells: dict[Cell, Decimal]
-    workspaces: dict[str, Decimal]
+    cells: Mapping[Cell, Decimal]
+    workspaces: Mapping[str, Decimal]
 
-    def take(self, cell: Cell, workspace: str | None, amount: Decimal) -> None:
-        self.cells[cell] = add(self.cells.get(cell, ZERO), amount)
-        if workspace is not None:
-            self.workspaces[workspace] = add(self.workspaces.get(workspace, ZERO), amount)
-
-    def mean(self, days: int) -> _Sums:
-        return _Sums(
-            {cell: quotient(amount, days) for cell, amount in self.cells.items()},
-            {workspace: quotient(amount, days) for workspace, amount in self.workspaces.items()},
-        )
+    @classmethod
+    def of(cls, lines: _Lines, days: int) -> _Sums:
+        """The sums of the lines; their means over so many days."""
+        cells: dict[Cell, Decimal] = {}
+        workspaces: dict[str, Decimal] = {}
+        for about, dollars in lines.items():
+            amount = quotient(dollars, days) if days > 1 else dollars
+            cell = _cell(about)
+            cells[cell] = add(cells.get(cell, ZERO), amount)
+            if about.workspace is not None:
+                workspaces[about.workspace] = add(workspaces.get(about.workspace, ZERO), amount)
+        return cls(cells, workspaces)
 
 
 class Contrasts:
@@ -114,10 +119,11 @@ class Contrasts:
 
     def __init__(self, contrasts: Iterable[Contrast], spend: Spend) -> None:
         self._spend = spend
-        self._sides: dict[Contrast, tuple[_Sums, _Sums]] = {}
-        self._asked: dict[date, dict[View, dict[Scope, list[_Sums]]]] = {}
+        self._sides: dict[Contrast, tuple[_Lines, _Lines]] = {}
+        self._asked: dict[date, dict[View, dict[Scope, list[_Lines]]]] = {}
         for each in dict.fromkeys(contrasts):
-            self._sides[each] = sides = _Sums({}, {}), _Sums({}, {})
+            sides: tuple[_Lines, _Lines] = ({}, {})
+            self._sides[each] = sides
             for days, side in zip((each.before, each.after), sides, strict=True):
                 for day in days:
                     self._asked.setdefault(day, {}).setdefault(each.view, {}).setdefault(each.scope, []).append(side)
@@ -134,20 +140,18 @@ class Contrasts:
                 self._take(day.lines, view, by_scope)
             yield day
 
-    def _take(self, lines: Mapping[Dimensions, Decimal], view: View, by_scope: dict[Scope, list[_Sums]]) -> None:
-        scopes = self._spend.lens(view).scopes
+    def _take(self, lines: Mapping[Dimensions, Decimal], view: View, by_scope: dict[Scope, list[_Lines]]) -> None:
+        scopes, plus = self._spend.lens(view).scopes, EXACT.add
         for about, amount in lines.items():
-            sides = [side for scope in scopes(about) for side in by_scope.get(scope, ())]
-            if sides:
-                cell = _cell(about)
-                for side in sides:
-                    side.take(cell, about.workspace, amount)
+            for scope in scopes(about):
+                for side in by_scope.get(scope, ()):
+                    before = side.get(about)
+                    side[about] = amount if before is None else plus(before, amount)
 
     def increase(self, about: Contrast, rates: RateTable) -> Increase:
         """What the contrast comes to, once all its days were watched."""
-        before, after = self._sides[about]
-        if about.mean:
-            before = before.mean(len(about.before))
+        then, now = self._sides[about]
+        before, after = _Sums.of(then, len(about.before) if about.mean else 1), _Sums.of(now, 1)
         prices = _Prices(rates, about.after[-1])
         why, tokens = increase.causes(before.cells, after.cells, prices.of) if about.closed else ((), None)
         return Increase(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from budgetd.model import Dimensions, Label, Names, Scope
 
@@ -135,6 +136,8 @@ def tag_of(dimension: str) -> str | None:
     return dimension.removeprefix(_TAG) if dimension.startswith(_TAG) else None
 
 
+# Asked for each cost line, and there are few models.
+@lru_cache(maxsize=4_096)
 def undated(model: str) -> str:
     """A model's id without its date: the report names one model with and without it."""
     found = _DATED_MODEL.fullmatch(model)

@@ -180,7 +180,7 @@ def last_days(history: History | None) -> LastDays | None:
         return None
     amounts = history.amounts[-SHOWN_DAYS:]
     known = [place for place, amount in enumerate(amounts) if amount is not None]
-    if len(known) < _LEAST_SHOWN or not any(amount for amount in amounts):
+    if len(known) < _LEAST_SHOWN or not any(amount > 0 for amount in amounts if amount is not None):
         return None
     first = len(history.amounts) - len(amounts) + known[0]
     return LastDays(history.start + DAY * first, amounts[known[0] :])
@@ -189,7 +189,7 @@ def last_days(history: History | None) -> LastDays | None:
 def _level(amount: Decimal, highest: Decimal) -> int:
     if highest <= 0 or amount <= 0:
         return 0
-    return min(len(_BLOCKS) - 1, int(money.whole_times(money.times(amount, Decimal(len(_BLOCKS))), highest)))
+    return int(money.whole_times(money.times(amount, Decimal(len(_BLOCKS) - 1)), highest))
 
 
 # --- amounts ---------------------------------------------------------------------------------------

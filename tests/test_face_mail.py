@@ -94,7 +94,8 @@ def test_the_money_comes_first_then_what_drives_it_then_what_it_rests_on() -> No
         *["everything else", "$359.20", "8.9%"],
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
         "Open the cost report",
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "Acknowledge: budgetd ack inc_1 · Silence: budgetd silence add --incident inc_1 --for 4h",
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
         "except: {workspace: [Research]}, then reload.",
         "Incident inc_1 · alert dlv_1. Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC.",
     ]
@@ -142,7 +143,8 @@ def test_a_resolve_is_green_ordinary_and_cannot_be_silenced() -> None:
     resolved = face(notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED, severity=Severity.CRITICAL))
     assert (resolved.importance, resolved.priority) == ("normal", "3")
     assert "Resolved · rule each-workspace" in resolved.html
-    assert "To silence it" not in resolved.html
+    assert "budgetd silence" not in resolved.html
+    assert "For good" not in resolved.html
 
 
 @pytest.mark.parametrize(

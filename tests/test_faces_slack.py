@@ -74,7 +74,8 @@ def test_a_step_leads_with_the_figures() -> None:
         f"{LINK}",
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
         "Account `Acme` · rule `each-workspace` · incident `inc_1` · alert `dlv_1`",
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "Acknowledge: `budgetd ack inc_1`  ·  Silence: `budgetd silence add --incident inc_1 --for 4h`",
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
         "except: {workspace: [Research]}, then reload.",
     ]
 

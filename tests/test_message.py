@@ -156,10 +156,11 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.\n"
         "Cost report: https://platform.claude.com/usage/cost\n"
         "\n"
+        "Acknowledge: budgetd ack inc_1  ·  Silence: budgetd silence add --incident inc_1 --for 4h\n"
+        "For good: edit or remove rule each-workspace in the rules file, or add an exception to it, "
+        "except: {workspace: [Research]}, then reload.\n"
         "Rule each-workspace, incident inc_1, alert dlv_1.\n"
-        "Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC.\n"
-        "To silence it: edit or remove rule each-workspace in the rules file, or add an exception to it, "
-        "except: {workspace: [Research]}, then reload."
+        "Decided 18 Nov 2026 14:06 UTC, sent 18 Nov 2026 14:06 UTC."
     )
 
 
@@ -326,12 +327,14 @@ def test_what_is_left_of_the_contributors_is_one_line() -> None:
 
 
 def test_only_a_trigger_of_a_rule_says_how_to_silence_it() -> None:
-    assert "To silence it" in read(notice()).body
-    assert "To silence it" not in read(notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED)).body
-    assert "To silence it" not in read(notice(Facts("Acme", "", ""), Reason.BLIND)).body
+    commands = "budgetd ack inc_1", "budgetd silence add --incident inc_1 --for 4h"
+    assert all(command in read(notice()).body for command in commands)
+    resolved = notice(kind=Kind.RESOLVE, reason=Reason.LIMIT_RAISED)
+    for quiet in (resolved, notice(Facts("Acme", "", ""), Reason.BLIND)):
+        assert not any(word in read(quiet).body for word in (*commands, "For good"))
     pattern = Label("model", "claude-opus-*", "claude-opus-*")
-    assert "except" not in wording.how_to_silence(replace(FACTS, scope=(pattern,)))
-    assert 'except: {workspace: ["no: [x]"]}' in wording.how_to_silence(
+    assert "except" not in wording.for_good(replace(FACTS, scope=(pattern,)))
+    assert 'except: {workspace: ["no: [x]"]}' in wording.for_good(
         replace(FACTS, scope=(Label("workspace", "wrkspc_1", "no: [x]"),))
     )
 
@@ -444,7 +447,8 @@ def test_the_data_has_the_webhooks_fields_with_decimal_strings() -> None:
         "share": "0.6505",
     }
     assert inner["data_through"] == "2026-11-18T14:00:00Z"
-    assert inner["links"] == {"report": "https://platform.claude.com/usage/cost"}
+    assert inner["links"] == {"report": "https://platform.claude.com/usage/cost", "status": None}
+    assert (inner["forecast"], inner["increase"], inner["history"]) == (None, None, None)
 
 
 def test_the_data_of_a_spike_and_of_a_meta_notice() -> None:

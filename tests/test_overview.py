@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgetd.advice import advice
+from budgetd.commands.status_json import document
+from budgetd.commands.status_text import Page
+from budgetd.commands.terminal import Terminal
 from budgetd.model import (
     Attempt,
     CostDay,
@@ -19,6 +22,7 @@ from budgetd.model import (
     DeliveryState,
     Drift,
     Facts,
+    Forecast,
     Health,
     Incident,
     Kind,
@@ -31,6 +35,7 @@ from budgetd.model import (
     Workspace,
 )
 from budgetd.overview import (
+    Around,
     Overview,
     Polling,
     channel_states,
@@ -151,8 +156,25 @@ def test_the_worst_incident_is_first_and_resolved_ones_are_not_firing() -> None:
     assert [each.incident.rule for each in found] == ["worse", "bad", "mild"]
 
 
+def test_a_reading_says_what_its_period_comes_to() -> None:
+    days = [cost_day(date(2026, 8, 19) + DAY * n, {line(RESEARCH): "10", line(CHAT): "1"}) for n in range(91)]
+    (read,) = see([cap("200", for_each="workspace")], days).rules
+    research, chat = read.readings
+    assert research.forecast == Forecast(Decimal(300), Decimal(300), Decimal(300), date(2026, 11, 20))
+    assert chat.forecast == Forecast(Decimal(30), Decimal(30), Decimal(30))
+    text = "\n".join(Page(Terminal(), Around(NOW, True)).lines(see([cap("200", for_each="workspace")], days)))
+    assert "      On course for about $300 by 30 Nov, $100 over; the limit is reached about" in text
+    assert "about $30 by" not in text  # what stays within its limit needs no line of its own
+    assert "about $330 by 30 Nov, within $900." in "\n".join(
+        Page(Terminal(), Around(NOW, True)).lines(see([cap("900")], days))
+    )
+    (shown, _) = document(see([cap("200", for_each="workspace")], days), Around(NOW, True))["rules"][0]["readings"]
+    assert shown["forecast"] == {"expected": "300", "low": "300", "high": "300", "reached_on": "2026-11-20"}
+
+
 def test_enough_days_are_asked_for_and_not_many_more() -> None:
-    assert first_day([cap(per="day"), cap(per="month")], at("2026-11-18")) == date(2026, 10, 17)
+    assert first_day([cap(per="day"), cap(per={"last": "31d"})], at("2026-11-18")) == date(2026, 10, 17)
+    assert first_day([cap(per="month")], at("2026-11-18")) == date(2026, 8, 18)  # 91 closed days for the forecast
     assert first_day([spike({"median": "28d"})], at("2026-11-18")) <= date(2026, 10, 20)
 
 

@@ -248,6 +248,11 @@ def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
         ("API_PROXY", "socks5://CANARY"),
         ("HEARTBEAT_URL", "CANARY"),
         ("HEARTBEAT_URL", "file:///etc/CANARY"),
+        ("STATUS_URL", "status.example.com/CANARY"),
+        ("STATUS_URL", "https://me:CANARY@status.example.com"),
+        ("STATUS_URL", "https://status.example.com/<CANARY>|x"),
+        ("STATUS_URL", 'https://status.example.com/"CANARY'),
+        ("STATUS_URL", "javascript://status.example.com/%0aCANARY"),
         ("DATABASE", "postgresql://me:CANARY@db.example.com/x"),
         ("POLL_EVERY", "60"),
         ("POLL_EVERY", "0s"),
@@ -271,7 +276,7 @@ def test_plain_http_goes_to_this_machine_only(url: str, tmp_path: Path) -> None:
 
 def test_every_setting_is_known_by_name_and_has_words() -> None:
     names = "ADMIN_KEY API_URL API_VERSION API_BETAS API_PROXY CA_FILE RULES DATABASE"
-    names += " SOURCE POLL_EVERY HEARTBEAT_URL LOG"
+    names += " SOURCE POLL_EVERY HEARTBEAT_URL STATUS_URL LOG"
 
     assert list(variables()) == [f"BUDGETD_{name}" for name in names.split()]
     assert all(field.description for field in Settings.model_fields.values())

@@ -17,7 +17,8 @@ from budgetd.model import Kind, Severity
 
 # A link's words, code, bold; in text without any of them nothing is taken away.
 _MARKUP = re.compile(r"<[^|>]*\|([^>]*)>|`([^`]*)`|\*([^*]*)\*")
-_IN_ASCII = str.maketrans({"█": "#", "░": ".", "·": "-", "•": "-", "🚨": "!", "🟠": "!", "🔵": "i", "✅": "+"})
+_BLOCKS = dict(zip("▁▂▃▄▅▆▇█", "_.:-=+*#", strict=True))
+_IN_ASCII = str.maketrans({**_BLOCKS, "░": ".", "·": "-", "•": "-", "🚨": "!", "🟠": "!", "🔵": "i", "✅": "+"})
 _COLOURS = {Severity.CRITICAL: "red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 _WIDEST = 80
 _MAIL_LINES = 12
