@@ -191,7 +191,7 @@ def test_the_first_line_says_it_all_and_then_come_the_figures_and_what_drives_th
         "claude-opus-4-8 uncached input tokens | $640.05  15.9%",
         "web search | $402.90  10%",
         "everything else | $359.20  8.9%",
-        "Daily  ██▃▃▇████▃▃▇████▃▃▇████▃▃▇██",
+        "Daily  ▇▇▃▂▆▇█▇▇▃▂▆▇█▇▇▃▂▆▇█▇▇▃▂▆▇█",
         "21 Oct to 17 Nov: highest $262 on 27 Oct, last $262",
         "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
         "Acknowledge: budgetd ack inc_1  ·  Silence: budgetd silence add --incident inc_1 --for 4h",
