@@ -56,7 +56,7 @@ def can_draw() -> bool:
 
 
 def png(chart: Chart) -> bytes | None:
-    """The chart as a PNG; None where Pillow is not installed, or without letters. 0.15 s of CPU, and 25 MB meanwhile."""
+    """The chart as a PNG; None where Pillow is not installed, or without letters. 0.15 s of CPU, 25 MB meanwhile."""
     try:
         from PIL import Image, ImageDraw, ImageFont
 
