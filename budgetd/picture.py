@@ -56,7 +56,7 @@ def can_draw() -> bool:
 
 
 def png(chart: Chart) -> bytes | None:
-    """The chart as a PNG; None where Pillow is not installed, or without letters. About 60 ms and 10 MB."""
+    """The chart as a PNG; None where Pillow is not installed, or without letters. 0.15 s of CPU, 25 MB meanwhile."""
     try:
         from PIL import Image, ImageDraw, ImageFont
 
@@ -111,7 +111,8 @@ class _Canvas:
         box = (0, 0, 0, 0)
         for x, y, side in places:
             left = {"left": x, "right": x - width, "middle": x - width // 2}[side]
-            left = min(max(left, _LEFT - 16), _RIGHT + 16 - width)
+            left = max(min(left, _RIGHT + 16 - width), _LEFT - 16)
+            y = min(max(y, 8), HEIGHT - 8 - size)
             box = (left, y, left + width, y + size)
             if not any(_meet(box, other) for other in self.taken):
                 break
@@ -204,7 +205,8 @@ def _labels(canvas: _Canvas, scale: _Scale, tone: str) -> None:
     canvas.words(chart.told_words, _LARGE, tone, iter(beside if chart.line else above))
     if chart.ahead is not None:
         end = scale.y(chart.ahead.expected.amount)
-        places = [(_RIGHT + 10, y, "right") for y in (end - _SMALL - 14, end + 14, end - 2 * _SMALL - 30)]
+        heights = (end - _SMALL - 14, end + 14, end + 22 + _LARGE, end - 2 * _SMALL - 30)
+        places = [(_RIGHT + 10, y, "right") for y in heights]
         canvas.words(chart.ahead_words, _SMALL, _INK, iter(places))
     for level in chart.levels:
         at = scale.y(level.amount)

@@ -77,14 +77,15 @@ def post(
 
 def receipt(answer: Answer, scrub: Scrub) -> Receipt:
     """What the answer's status means for the delivery, for services that say everything with it."""
-    return _receipt(outcome(answer.status), said(answer), scrub, answer.after)
+    return _receipt(outcome(answer.status), said(answer, scrub), scrub, answer.after)
 
 
-def said(answer: Answer) -> str:
-    """The answer on one line, not scrubbed."""
+def said(answer: Answer, scrub: Scrub) -> str:
+    """The start of the answer on one line. Scrubbed before it is cut: half a secret would not be known as one."""
     if 300 <= answer.status < 400:
-        return f"HTTP {answer.status}: redirect to host {answer.location or '(the same)'} refused"
-    start = for_text(" ".join(answer.text[: 2 * _EXCERPT].split()))[:_EXCERPT]
+        host = for_text(scrub(answer.location))[:_EXCERPT]
+        return f"HTTP {answer.status}: redirect to host {host or '(the same)'} refused"
+    start = for_text(" ".join(scrub(answer.text)[: 2 * _EXCERPT].split()))[:_EXCERPT]
     return f"HTTP {answer.status}: {start}" if start else f"HTTP {answer.status}"
 
 
@@ -240,7 +241,7 @@ def _redirected_to(location: str) -> str:
         host = urlsplit(location).netloc.rpartition("@")[2]
     except ValueError:
         host = "(unreadable)"
-    return for_text(host[:_EXCERPT])
+    return host
 
 
 # --- the environment ---------------------------------------------------------------------------

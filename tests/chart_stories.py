@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 from budgetd.model import Facts, Forecast, History, Notice, Severity
@@ -15,8 +15,6 @@ THROUGH = datetime(2026, 11, 18, 14, tzinfo=UTC)
 
 def history(*amounts: str | None, last: date = date(2026, 11, 17)) -> History:
     """The amounts of the days up to that one."""
-    from datetime import timedelta
-
     given = tuple(Decimal(amount) if amount is not None else None for amount in amounts)
     return History(last - timedelta(days=len(given) - 1), given)
 
@@ -30,6 +28,7 @@ CAP = replace(
     limit=Decimal(4000),
     data_through=THROUGH,
     history=MONTH,
+    contributors=tuple(replace(part, amount=part.amount * Decimal("0.8")) for part in FACTS.contributors),
     forecast=Forecast(Decimal(5420), Decimal(5010), Decimal(6020), date(2026, 11, 23)),
 )
 OVER = replace(CAP, limit=Decimal(3000), step=Decimal(1))

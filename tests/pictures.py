@@ -7,6 +7,7 @@ pictures blocked. Nothing is loaded from anywhere.
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 import subprocess
 import sys
@@ -18,10 +19,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from budgetd import picture
+from budgetd.faces import slack, teams
 from budgetd.faces.mail import letter
 from budgetd.message import Flavour, Message
 from budgetd.model import Comparison, Contributor, Facts, Kind, Label, Notice, Reason, Severity
-from tests import chart_stories
+from tests import chart_stories, rendered
 from tests.test_message import FACTS, NOW, OVER, SPIKE, notice, read, workspace
 
 LONG = replace(OVER, scope=(Label("workspace", "w", "Customer-Support-Automation-Production-Europe-West-3-long"),))
@@ -56,7 +58,6 @@ class Sheet:
 
     pages: Callable[[str], Pages]
     heights: Mapping[int, int]
-    flavour: Flavour = Flavour.TEXT
 
 
 def _mails(_mode: str) -> Pages:
@@ -89,10 +90,27 @@ def _charts(_mode: str) -> Pages:
     }
 
 
+def _slack(mode: str) -> Pages:
+    pages = {}
+    for name, notices in STORIES.items():
+        message = read(*notices, flavour=Flavour.SLACK)
+        drawn = picture.of(message)
+        posts = [(slack.post(message), _inline(drawn.png) if drawn is not None else ""), (slack.reply(message), "")]
+        pages[name] = rendered.slack(posts[: 1 if len(notices) > 1 else 2], mode)
+    return pages
+
+
+def _cards(mode: str) -> Pages:
+    posted = {name: json.loads(teams.body(read(*notices), NOW)) for name, notices in STORIES.items()}
+    return {name: rendered.teams(each["attachments"][0]["content"], mode) for name, each in posted.items()}
+
+
 SHEETS: dict[str, Sheet] = {
     "mails": Sheet(_mails, {PHONE: 1400, WINDOW: 1300}),
     "mails-blocked": Sheet(_mails_without_pictures, {PHONE: 1400, WINDOW: 1300}),
     "charts": Sheet(_charts, {PHONE: 170, WINDOW: 290}),
+    "slack": Sheet(_slack, {PHONE: 1200, WINDOW: 1000}),
+    "teams": Sheet(_cards, {PHONE: 900, WINDOW: 700}),
 }
 
 

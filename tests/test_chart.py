@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -201,6 +202,38 @@ def test_a_message_has_a_picture_when_it_is_about_one_alert_in_its_richest_face(
     shown = picture.of(read(story("day")))
     assert shown is not None
     assert shown.shows_days
+
+
+NEAR = replace(
+    CAP,
+    amount=BEFORE + Decimal("9.80"),
+    limit=Decimal(4150),
+    data_through=datetime(2026, 11, 27, tzinfo=UTC),
+    history=History(datetime(2026, 11, 1, tzinfo=UTC).date(), (Decimal("132.12"),) * 26),
+    forecast=Forecast(Decimal(3960), Decimal(3950), Decimal(3970)),
+)
+
+
+def labels(found: Chart, monkeypatch: pytest.MonkeyPatch) -> list[picture.Box]:
+    """Where its words stand."""
+    boxes: list[picture.Box] = []
+    write = picture._Canvas.words
+
+    def words(self: picture._Canvas, *rest: Any) -> None:
+        write(self, *rest)
+        boxes.append(self.taken[-1])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(picture._Canvas, "words", words)
+        assert picture.png(found) is not None
+    return boxes
+
+
+@pytest.mark.parametrize("facts", [*STORIES.values(), NEAR], ids=[*STORIES, "near"])
+def test_its_words_are_within_it_and_beside_each_other(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = labels(drawn(facts), monkeypatch)
+    assert all(left >= 0 and right <= 1200 and top >= 0 and bottom <= 480 for left, top, right, bottom in boxes)
+    assert not [pair for pair in combinations(boxes, 2) if picture._meet(*pair)]
 
 
 # --- whatever the figures --------------------------------------------------------------------------

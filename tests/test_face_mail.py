@@ -252,7 +252,7 @@ HEADERS = {
     *("auto-submitted", "x-auto-response-suppress", "list-id", "importance", "x-priority", "from", "to"),
     *("mime-version", "content-type", "content-transfer-encoding"),
 }
-SAFE_TAGS = {tag for tag, _ in Page(face(notice()).html).tags} | {"h2", "br"}
+SAFE_TAGS = {tag for tag, _ in Page(face(notice()).html).tags} | {"h2", "br", "img"}
 
 
 @given(names, names, st.sampled_from(Face), st.sampled_from(SAID), st.integers(1, 13))
@@ -291,6 +291,8 @@ def nothing_injected(page: str) -> None:
     attributes = {name for _, attributes in parsed.tags for name in attributes}
     assert not {name for name in attributes if name.startswith("on")}
     assert [attributes["href"] for _, attributes in parsed.tags if "href" in attributes] == [COST_REPORT]
+    pictures = [attributes for tag, attributes in parsed.tags if tag == "img"]
+    assert all(re.fullmatch(r"cid:chart_[0-9a-f]+@budgetd\.invalid", each["src"] or "") for each in pictures)
     assert "style" not in parsed.open
 
 

@@ -117,7 +117,7 @@ class AppriseSender:
         _load()
         from budgetd.channels import tap
 
-        with tap.watch(deadline, message.id) as seen:
+        with tap.watch(deadline, self._secrets.scrub, message.id) as seen:
             try:
                 plugin = self._ready(deadline)
                 if plugin is None:
@@ -237,7 +237,7 @@ def explain_url(url: str, others: Collection[str] = ()) -> str | None:
     _load()
     from budgetd.channels import tap
 
-    with tap.watch(0.0) as seen:
+    with tap.watch(0.0, Secrets(url).scrub) as seen:
         try:
             plugin = _plugin(url)
         except _plugin_errors() as error:

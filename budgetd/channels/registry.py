@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from budgetd.channels import Kind, Sender, alertmanager, apprise, console, mail, pagerduty, slack, webhook
+from budgetd.channels import Kind, Sender, alertmanager, apprise, console, mail, pagerduty, slack, teams, webhook
 from budgetd.channels.urls import Secrets, scheme
 from budgetd.message import Flavour
 
@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = (
     mail.KIND,
     pagerduty.KIND,
     slack.KIND,
+    teams.KIND,
     webhook.KIND,
 )
 _BY_SCHEME = {word: kind for kind in KINDS for word in kind.schemes}

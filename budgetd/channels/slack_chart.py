@@ -145,7 +145,7 @@ class Charts:
         if isinstance(answer, Receipt):
             raise _LeftOutError(answer.detail)
         if not answer.accepted:
-            raise _LeftOutError(posting.said(answer), str(_object(answer.text).get("error", "")))
+            raise _LeftOutError(posting.said(answer, self._scrub), str(_object(answer.text).get("error", "")))
         return answer.text
 
 

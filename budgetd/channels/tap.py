@@ -45,10 +45,11 @@ _SPOKEN_OUTCOMES = {
 
 
 class Watch:
-    """One send: until when it may last, and what was seen of it. Details may hold secrets: scrub them."""
+    """One send: until when it may last, and what was seen of it. `scrub` takes the channel's secrets out of a text."""
 
-    def __init__(self, deadline: float, message_id: str) -> None:
+    def __init__(self, deadline: float, message_id: str, scrub: Callable[[str], str]) -> None:
         self.message_id = message_id
+        self.scrub = scrub
         self.failures: list[Receipt] = []
         self.doubts: list[Receipt] = []  # answered 2xx; what the answer says, should the plug-in not take it for a yes
         self.remarks: list[str] = []
@@ -79,9 +80,9 @@ _installed = threading.Event()
 
 
 @contextmanager
-def watch(deadline: float, message_id: str = "") -> Iterator[Watch]:
+def watch(deadline: float, scrub: Callable[[str], str], message_id: str = "") -> Iterator[Watch]:
     """Watch what this thread sends, for at most `deadline` seconds."""
-    seen = Watch(deadline, message_id)
+    seen = Watch(deadline, message_id, scrub)
     _active.watch = seen
     try:
         yield seen
@@ -120,7 +121,9 @@ class _Remarks(logging.Handler):
 
 
 def excerpt(text: str) -> str:
-    """The start of a text from outside, on one line."""
+    """The start of a text from outside, on one line. Scrubbed before it is cut: half a secret is not known as one."""
+    seen = _active.watch
+    text = seen.scrub(text) if seen is not None else text
     return for_text(" ".join(text[: EXCERPT * 2].split()))[:EXCERPT]
 
 
