@@ -176,11 +176,21 @@ class Desk:
 _KEYS = (*OWN_KEYS, *MATCHABLE, "tag NAME=VALUE")
 
 
+def begins(id: str, prefix: str) -> bool:
+    """Whether the id begins so, with its kind (`inc_3f2a`) or without (`3f2a`)."""
+    return id.startswith(prefix) or id.partition("_")[2].startswith(prefix)
+
+
+def is_too_short(prefix: str) -> bool:
+    """Whether so little of an id would more likely be a typing error."""
+    return len(prefix.rpartition("_")[2]) < LEAST_PREFIX
+
+
 def find(prefix: str, kept: Mapping[str, Kept], what: str) -> Kept:
-    """The one whose id begins so, with its kind (`inc_3f2a`) or without (`3f2a`). Raises DeskError."""
-    if len(prefix.rpartition("_")[2]) < LEAST_PREFIX:
+    """The one whose id begins so. Raises DeskError."""
+    if is_too_short(prefix):
         raise DeskError(f"{for_text(prefix)!r} is too short; give at least {LEAST_PREFIX} characters of the id")
-    found = [known for known in kept if known.startswith(prefix) or known.partition("_")[2].startswith(prefix)]
+    found = [known for known in kept if begins(known, prefix)]
     if len(found) == 1:
         return kept[found[0]]
     if not found:

@@ -79,9 +79,8 @@ class Digests:
     def _send(self, entry: DigestPart, due: datetime, memory: Memory, now: datetime) -> tuple[Delivery, ...]:
         incident, notice = noticed(entry, due, self.evaluator, self.store, memory, now)
         rulebook = self.evaluator.rulebook
-        pagers = frozenset(name for name, channel in rulebook.channels.items() if channel.page)
         addressed = Addressed(notice, frozenset(entry.notify))
-        made = routing.deliveries([addressed], tuple(rulebook.channels), pagers, memory.told, now)
+        made = routing.deliveries([addressed], tuple(rulebook.channels), rulebook.pagers, memory.told, now)
         self.store.commit(Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made))
         return made
 

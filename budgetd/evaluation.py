@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from budgetd import background, blind, estimates, lifecycle, notices, routing
+from budgetd import background, blind, estimates, lifecycle, notices
+from budgetd.addressing import Addressing
 from budgetd.ledger import Ledger
 from budgetd.lifecycle import Decision, Situation, Verdict
 from budgetd.model import (
@@ -16,7 +17,6 @@ from budgetd.model import (
     Basis,
     Changes,
     CostDay,
-    Delivery,
     Drift,
     Facts,
     Health,
@@ -24,7 +24,6 @@ from budgetd.model import (
     Intervention,
     Kind,
     Label,
-    Muted,
     Names,
     Notice,
     Organisation,
@@ -36,15 +35,12 @@ from budgetd.model import (
     Severity,
     Silence,
     SourceError,
-    State,
     Workspace,
 )
-from budgetd.mutes import Item, Mute, Mutes
 from budgetd.period import DAY
 from budgetd.pricing import RateTable, UsageDay
-from budgetd.routing import Addressed
 from budgetd.rulebook import Rulebook
-from budgetd.rules import Indexes, Rule, evaluate, history_needed
+from budgetd.rules import Indexes, evaluate, history_needed
 from budgetd.scope import Naming
 from budgetd.store import Memory, StateReader, Store
 from budgetd.wording import CLOCK
@@ -112,13 +108,15 @@ class Judge:
         """
         memory = self._state.recall()
         naming = self._naming(memory, observation)
+        addressing = self._addressing(memory, naming, now)
         indexes = self._ledger.open(self.rulebook.rules, naming, memory)
         intake = self._ledger.take(indexes, observation.report)
         verdict, states = Verdict(), tuple[RuleState, ...]()
         judged = edited or observation.report is not None
         if judged:
             known = self._known_rules(memory)
-            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before, now)
+            situation = self._situation(naming, indexes, memory, known, observation, intake.billed_before)
+            situation = replace(situation, silenced=addressing.silenced())
             findings = evaluate(self.rulebook.rules, indexes, known, memory.incidents.values(), intake.changed)
             verdict = lifecycle.step(situation, memory.incidents, findings, now)
             states = self._rule_states(indexes, known)
@@ -131,8 +129,7 @@ class Judge:
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
         rates = self._table(memory)
         made = (*self._notices(verdict, indexes, naming, rates, intake.days, now), *(notice for _, notice in own))
-        sent = self._deliveries(made, incidents, memory, naming, now)
-        superseded = (*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox))
+        sent = addressing.deliveries(made, incidents)
         return Changes(
             at=now,
             organisation=observation.organisation,
@@ -143,8 +140,8 @@ class Judge:
             incidents=incidents,
             notices=made,
             deliveries=sent,
-            superseded=superseded,
-            muted=self._muted_anew(memory, naming, now),
+            superseded=addressing.superseded(made, sent),
+            muted=addressing.muted(),
             rules=states,
             forgotten_rules=self._forgotten(memory) if judged else (),
             health=tuple(sight.health for sight in sights),
@@ -163,64 +160,12 @@ class Judge:
         naming = self._naming(memory, Observation(source=""))
         return self._ledger.open(self.rulebook.rules, naming, memory)
 
-    def _deliveries(
-        self, made: Iterable[Notice], incidents: Iterable[Incident], memory: Memory, naming: Naming, now: datetime
-    ) -> tuple[Delivery, ...]:
-        """The notices on their way to whom the routes, the rules and what was told before name."""
-        by_id = {incident.id: incident for incident in (*memory.incidents.values(), *incidents)}
-        items = {notice.id: self._item(notice, naming, by_id.get(notice.incident)) for notice in made}
-        addressed = [Addressed(item.notice, self._routed(item)) for item in items.values()]
-        mute, pagers = self._muting(memory, items, now), self._pagers()
-        names, lasting = tuple(self.rulebook.channels), self.rulebook.resent
-        return routing.deliveries(addressed, names, pagers, memory.told, now, lasting, mute)
-
-    def _muting(self, memory: Memory, items: Mapping[str, Item], now: datetime) -> Callable[[Notice, str], Mute | None]:
-        """Whether one of these notices (by id) waits on its way to a channel."""
-        mutes, pagers = self._mutes(memory), self._pagers()
-
-        def mute(notice: Notice, channel: str) -> Mute | None:
-            return mutes.of(items[notice.id], channel, page=channel in pagers, now=now)
-
-        return mute
-
-    def _mutes(self, memory: Memory) -> Mutes:
-        return Mutes(memory.silences, self.rulebook.quiet)
-
-    def _muted_anew(self, memory: Memory, naming: Naming, now: datetime) -> tuple[Muted, ...]:
-        """How long the pending deliveries wait by now: silences begin and are ended, quiet times are edited."""
-        mutes = self._mutes(memory)
-        if not (mutes.silences or mutes.quiet or any(delivery.muted_until for delivery in memory.outbox)):
-            return ()
-        found = []
-        for delivery in memory.outbox:
-            items = [self._item(notice, naming, memory.incidents.get(notice.incident)) for notice in delivery.notices]
-            mute = mutes.of_all(items, delivery.channel, page=delivery.page, now=now)
-            waits = delivery.muted_until is not None and delivery.muted_until > now
-            if mute is not None and (mute.until, mute.by) != (delivery.muted_until, delivery.muted_by):
-                found.append(Muted(delivery.id, mute.until, mute.by))
-            elif mute is None and waits:
-                found.append(Muted(delivery.id, now, delivery.muted_by))
-        return tuple(found)
-
-    def _item(self, notice: Notice, naming: Naming, incident: Incident | None) -> Item:
-        rule = self._rules_by_id().get(notice.facts.rule)
-        return Item(notice, notices.labels(notice, rule, naming, incident), incident)
-
-    def _silenced(self, memory: Memory, naming: Naming, now: datetime) -> frozenset[str]:
-        """The open incidents that a silence covers, so that nobody is reminded of them."""
-        mutes, rules = self._mutes(memory), self._rules_by_id()
-        if not mutes.silences:
-            return frozenset()
-        return frozenset(
-            incident.id
-            for incident in memory.incidents.values()
-            if incident.state is not State.RESOLVED
-            and mutes.silenced(incident, notices.known_by(incident, rules.get(incident.rule), naming), now)
-        )
+    def _addressing(self, memory: Memory, naming: Naming, now: datetime) -> Addressing:
+        return Addressing(self.rulebook, memory, naming, now)
 
     def _forgotten(self, memory: Memory) -> tuple[str, ...]:
         """The rules that were evaluated before and are not in the rulebook any more; digests are kept among them."""
-        rules = {*self._rules_by_id(), *(each.rule for each in self.rulebook.digests)}
+        rules = {*self.rulebook.by_id, *(each.rule for each in self.rulebook.digests)}
         return tuple(rule for rule in memory.rules if rule not in rules)
 
     def _learn(self, observation: Observation, memory: Memory) -> tuple[RateTexts, ...] | None:
@@ -286,9 +231,8 @@ class Judge:
         known: dict[str, RuleState],
         observation: Observation,
         billed_before: datetime | None,
-        now: datetime,
     ) -> Situation:
-        rules = self._rules_by_id()
+        rules = self.rulebook.by_id
         current = {name: rule.current(indexes.of(rule)) for name, rule in rules.items()}
         return Situation(
             organisation=naming.names.organisation.id,
@@ -303,7 +247,6 @@ class Judge:
             read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
             default_severity=self.rulebook.default_severity,
             first_look=observation.report is not None and observation.source not in memory.throughs,
-            silenced=self._silenced(memory, naming, now),
         )
 
     def _rule_states(self, indexes: Indexes, known: dict[str, RuleState]) -> tuple[RuleState, ...]:
@@ -343,7 +286,7 @@ class Judge:
         fresh: Iterable[CostDay],
         now: datetime,
     ) -> list[Notice]:
-        rules = self._rules_by_id()
+        rules = self.rulebook.by_id
         known = background.gather(verdict.decisions, rules, indexes, rates, lambda days: self._lines(days, fresh))
         return [
             notices.of_rule(
@@ -373,18 +316,6 @@ class Judge:
         missing = sorted((self._state.known_days() & frozenset(wanted)) - fresh.keys())
         for days in _together(missing):
             yield from self._state.cost_days(days[0], days[-1] + DAY)
-
-    def _routed(self, item: Item) -> frozenset[str]:
-        """The channels that the routes name for the notice, and those that its rule adds."""
-        named = {name for route in self.rulebook.routes if route.takes(item.labels) for name in route.notify}
-        rule = self._rules_by_id().get(item.notice.facts.rule)
-        return frozenset(named) | frozenset(rule.notify or () if rule is not None else ())
-
-    def _rules_by_id(self) -> Mapping[str, Rule]:
-        return self.rulebook.by_id
-
-    def _pagers(self) -> frozenset[str]:
-        return frozenset(name for name, channel in self.rulebook.channels.items() if channel.page)
 
 
 class Evaluator(Judge):
@@ -427,12 +358,7 @@ class Evaluator(Judge):
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
-        routed = frozenset(channels) if everybody else self._routed(self._item(notice, naming, incident))
-        made: tuple[Delivery, ...] = ()
-        if channels:
-            addressed = [Addressed(notice, routed)]
-            mute = self._muting(memory, {notice.id: self._item(notice, naming, incident)}, now)
-            made = routing.deliveries(addressed, channels, self._pagers(), memory.told, now, mute=mute)
+        made = self._addressing(memory, naming, now).alone(notice, incident, channels, everybody=everybody)
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes
@@ -446,14 +372,15 @@ class Evaluator(Judge):
         naming = self._naming(memory, Observation(source=""))
         verdict = self._verdict_of(done, memory, naming, now)
         made = tuple(self._by_hand(decision, done, memory, naming, now) for decision in verdict.decisions)
-        sent = self._deliveries(made, verdict.incidents, memory, naming, now)
+        addressing = self._addressing(memory, naming, now)
+        sent = addressing.deliveries(made, verdict.incidents)
         changes = Changes(
             at=now,
             incidents=verdict.incidents,
             notices=made,
             deliveries=sent,
-            superseded=(*routing.superseded(sent, memory.outbox), *routing.ended_unheard(made, memory.outbox)),
-            muted=self._muted_anew(memory, naming, now),
+            superseded=addressing.superseded(made, sent),
+            muted=addressing.muted(),
             silences=(silence,) if silence is not None else (),
             interventions=(done,),
         )
@@ -471,7 +398,7 @@ class Evaluator(Judge):
         return lifecycle.resolved_by_hand(incident, now)
 
     def _by_hand(self, decision: Decision, done: Intervention, memory: Memory, naming: Naming, now: datetime) -> Notice:
-        rule = self._rules_by_id().get(decision.incident.rule)
+        rule = self.rulebook.by_id.get(decision.incident.rule)
         told = self._store.notices(decision.incident.id)
         before = told[-1].facts if told else None
         return notices.of_person(decision, rule, naming, before, memory.through, done.author, done.comment, now)

@@ -97,7 +97,7 @@ def of_person(
     now: datetime,
 ) -> Notice:
     """The notice that somebody did something by hand. `before`: the facts that people were told last."""
-    notice = of_rule(decision, rule, naming, (), through, now)
+    notice = of_rule(decision, rule, naming, (), through, now, before)
     facts = replace(notice.facts, person=person, comment=comment)
     if before is not None:
         facts = replace(facts, basis=before.basis, comparison=before.comparison, pace=before.pace)

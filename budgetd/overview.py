@@ -286,6 +286,6 @@ def _channel_state(
         given_up=sum(record.delivery.state is DeliveryState.GIVEN_UP for record in own),
         last_delivered=good[-1].ended_at if good else None,
         failing_since=since_good[0].started_at if since_good else None,
-        next_attempt_at=min((delivery.next_attempt_at for delivery in waiting), default=None),
+        next_attempt_at=min((max(each.next_attempt_at, each.wanted_at) for each in waiting), default=None),
         last=attempts[-1] if attempts else None,
     )

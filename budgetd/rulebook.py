@@ -87,6 +87,11 @@ class Rulebook:
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
     digests: tuple[DigestPart, ...] = ()
 
+    @cached_property
+    def pagers(self) -> frozenset[str]:
+        """The channels that wake somebody."""
+        return frozenset(name for name, channel in self.channels.items() if channel.page)
+
     @property
     def resent(self) -> dict[str, timedelta]:
         """The channels that forget what fires, and how often they are told again."""

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from budgetd import wording
 from budgetd.escaping import for_text, name
-from budgetd.model import Attempt, Delivery, DeliveryState, Kind, Notice, Outcome, Reason
+from budgetd.model import Act, Attempt, Delivery, DeliveryState, Intervention, Kind, Notice, Outcome, Reason, Silence
 from budgetd.store import DeliveryRecord
 
 Records = Mapping[str, Sequence[DeliveryRecord]]
@@ -28,6 +28,11 @@ _ANSWERS = {
     Outcome.GONE: "destination gone",
     Outcome.UNKNOWN: "nobody knows whether it arrived",
 }
+_DEEDS = {
+    Act.ACKNOWLEDGE: "acknowledged it",
+    Act.UNACKNOWLEDGE: "took the acknowledgement back",
+    Act.RESOLVE: "resolved it by hand",
+}
 # Of the same instant: what was decided, then what that put an end to, then the rest.
 _FIRST = {"decided": 0, "superseded": 1}
 # What nobody was sent, and why not.
@@ -42,9 +47,9 @@ _WITHOUT_CHANNEL = "told to nobody: there was no channel for it"
 class Line:
     """Something that happened at an instant.
 
-    `what` is the word for it in `--json`: decided, queued, tried, superseded, given_up. `depth` is 0 for the incident's
-    own, 1 for a message's, 2 for an attempt's. `tone` is a severity, GOOD or BAD. `repeated` counts those alike right
-    after it, the last one at `last`.
+    `what` is the word for it in `--json`: decided, by_hand, queued, tried, superseded, given_up. `depth` is 0 for the
+    incident's own, 1 for a message's, 2 for an attempt's. `tone` is a severity, GOOD or BAD. `repeated` counts those
+    alike right after it, the last one at `last`.
     """
 
     at: datetime
@@ -90,6 +95,22 @@ def _answer(line: Line) -> str:
     return line.words.partition(": ")[2].partition(" (")[0]
 
 
+# --- by hand -----------------------------------------------------------------------------------
+
+
+def done(intervention: Intervention) -> Line:
+    """What somebody did to the incident, and why."""
+    words = f"{name(intervention.author)} {_DEEDS[intervention.act]}"
+    details = (for_text(intervention.comment),) if intervention.comment else ()
+    return Line(intervention.at, "by_hand", words, details=details)
+
+
+def silenced(silence: Silence, what: str) -> Line:
+    """Somebody wanted to hear nothing of it. `what` says of what, and until when."""
+    details = (what, *([for_text(silence.comment)] if silence.comment else []))
+    return Line(silence.created_at, "by_hand", f"{name(silence.author)} began a silence", silence.id, details)
+
+
 # --- a notice ----------------------------------------------------------------------------------
 
 
@@ -124,9 +145,11 @@ def _queued(delivery: Delivery) -> Line:
     others = len(delivery.notices) - 1
     page = " (a page)" if delivery.page else ""
     together = f", with {others} other notice{'s' if others > 1 else ''}" if others > 0 else ""
-    details = (f"instead: {name(delivery.because, 600)}",) if delivery.because else ()
+    details = [f"instead: {name(delivery.because, 600)}"] if delivery.because else []
+    if delivery.muted_until is not None:
+        details.append(f"held back until {wording.instant(delivery.muted_until)} by {name(delivery.muted_by, 600)}")
     words = f"to {name(delivery.channel)}{page}{together}"
-    return Line(delivery.created_at, "queued", words, delivery.id, details, delivery.channel, depth=1)
+    return Line(delivery.created_at, "queued", words, delivery.id, tuple(details), delivery.channel, depth=1)
 
 
 def _tried(attempt: Attempt, delivery: Delivery) -> Line:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 from pytest_socket import disable_socket, socket_allow_hosts
+
+from tests.living import Bill, Hook
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 
@@ -24,3 +27,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 hypothesis.settings.register_profile("anywhere", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
+
+
+@pytest.fixture
+def bill() -> Iterator[Bill]:
+    """An Admin API whose bill the test writes."""
+    with Bill() as server:
+        yield server
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """A web hook that keeps what it is sent."""
+    with Hook() as receiver:
+        yield receiver

@@ -150,12 +150,6 @@ def api() -> Iterator[SimulatedServer]:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def place(tmp_path: Path, api: SimulatedServer, hook: Hook, manager: Manager) -> Place:
     made = Place(tmp_path / "installed", api.url, more={"NOTIFY_SOCKET": manager.address, "BUDGETD_POLL_EVERY": "1s"})
     made.write({"audit": hook.url()}, [QUIET])

@@ -19,12 +19,6 @@ RULE = "{id: company, type: cap, limit: 1000, per: month}"
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def bill() -> Iterator[Bill]:
     """Bills as of today, as the process reads the machine's clock."""
     with Bill(today=clock.now().date()) as server:

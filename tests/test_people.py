@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,6 @@ HOUR = timedelta(hours=1)
 DAY = date(2026, 11, 10)
 COMPANY = "{id: company, type: cap, limit: 1000, per: month, steps: [80%, 100%, 120%]}"
 CRITICAL = "{id: company, type: cap, limit: 1000, per: month, steps: [80%, 100%, 120%], severity: critical}"
-
-
-@pytest.fixture
-def bill() -> Iterator[Bill]:
-    with Bill() as server:
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
-        yield receiver
 
 
 @pytest.fixture
@@ -307,6 +294,10 @@ def test_the_commands_reach_a_running_daemon(place: Place, bill: Bill, hook: Hoo
         assert "did you mean 'company'" in refused.err
     assert not link.exists()
     assert "bob" in place.run("ack", "--list").out
+    story = place.run("alerts", "show", incident).out
+    assert "bob acknowledged it" in story
+    assert "began a silence" in story
+    assert "load test" in story
     (silenced,) = json.loads(place.run("silence", "list", "--json").out)
     assert (silenced["match"], silenced["comment"], silenced["active"]) == ({"rule": ["company"]}, "load test", True)
 
@@ -328,6 +319,8 @@ def test_the_commands_work_on_the_state_when_no_daemon_runs(
     assert here(capfd, "resolve", incident).code == 1
     assert "nothing is silenced" in here(capfd, "silence", "list").out.lower()
     assert here(capfd, "ack").code == 2
+    no_text = here(capfd, "ack", incident, "--comment", "\udcff")
+    assert (no_text.code, "not text" in no_text.err) == (2, True)
 
 
 def test_a_daemon_that_holds_the_state_without_a_socket_is_named(

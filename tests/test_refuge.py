@@ -36,18 +36,6 @@ IN_MEMORY, WRITTEN_AGAIN = ("state_in_memory", ""), ("state_written_again", "")
 
 
 @pytest.fixture
-def bill() -> Iterator[Bill]:
-    with Bill() as server:
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
-        yield receiver
-
-
-@pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     with small_disk(tmp_path / "disk") as mounted:
         yield mounted

@@ -12,6 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from budgetd.rulebook import Rulebook, RulebookError, load, parse
+from budgetd.rulefile.mistakes import OPEN_SECTIONS
+from budgetd.rulefile.shape import RulesFile
 from budgetd.rulefile.yaml_text import PARSERS, Parser
 from budgetd.rulefile.yaml_text import read as read_yaml
 from tests.rules_text import HEAD, RULES, SMALL, read, refused, rule
@@ -378,6 +380,10 @@ def test_a_rule_of_a_misspelt_type_is_still_read_for_its_other_mistakes() -> Non
         "rules.yaml:7:5",
         "rules.yaml:8:13",
     ]
+
+
+def test_only_the_lines_of_channels_are_masked() -> None:
+    assert set(OPEN_SECTIONS) == set(RulesFile.model_fields) - {"channels"}
 
 
 # --- secrets -----------------------------------------------------------------------------------

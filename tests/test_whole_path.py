@@ -6,7 +6,6 @@ import contextlib
 import email
 import email.policy
 import json
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -25,18 +24,6 @@ DAY = date(2026, 11, 10)
 AT = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
 STEPS = "{id: company, type: cap, limit: 1000, per: month, steps: [85%, 95%, 100%]}"
 SLACK = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
-
-
-@pytest.fixture
-def bill() -> Iterator[Bill]:
-    with Bill() as server:
-        yield server
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with Hook() as receiver:
-        yield receiver
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ strings (1 is the whole limit), instants RFC 3339 in UTC.
     incident, rule, scope[], period, state, severity, amount, limit, share, announced[], opened_at, changed_at,
     resolved, held     as in `budgetd status --json`
     notices[]          only of `show`: id, sequence, kind, reason, severity, created_at, title, and deliveries[]:
-                       id, channel, state, page, face, created_at, next_attempt_at, and attempts[]:
+                       id, channel, state, page, face, because, created_at, next_attempt_at, muted_until, muted_by (a
+                       silence or quiet time that keeps or kept it back), and attempts[]:
                        number, started_at, ended_at, outcome (null: under way when the process ended), detail
 """
 
@@ -17,28 +18,30 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from budgetd import clock
+from budgetd import clock, stories
 from budgetd.commands import status_json
 from budgetd.commands.alerts_text import listing, telling
 from budgetd.commands.status import no_state
 from budgetd.commands.terminal import show, terminal
+from budgetd.desk import LEAST_PREFIX, begins, is_too_short, words
 from budgetd.escaping import for_text
 from budgetd.model import DeliveryState, Incident, Notice, State
+from budgetd.mutes import takes
+from budgetd.notices import known_by
 from budgetd.overview import firing, naming
+from budgetd.scope import Naming
 from budgetd.settings import Settings, SettingsError
 from budgetd.store import DeliveryRecord, StateReader, StoreError
 from budgetd.stores.reading import open_read_only
-from budgetd.stories import Line, story
+from budgetd.stories import Line, in_order, story
 from budgetd.wording import title
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_CONFIGURATION = 0, 1, 2, 78
 RECENT = 15
-# Prefixes shorter than this, beside the kind, would only be typing errors.
-LEAST_PREFIX = 3
 EVERYTHING = 1_000_000
 
 
@@ -100,7 +103,7 @@ def _one(state: StateReader, arguments: argparse.Namespace) -> list[str]:
     notices = state.notices(incident.id)
     records = {notice.id: state.deliveries(notice.id, EVERYTHING) for notice in notices}
     names = naming(state.recall())
-    lines = story(notices, records)
+    lines = in_order((*story(notices, records), *by_hand(state, incident, names)))
     if arguments.json:
         document = status_json.incident(incident, names.labels(incident.scope))
         document["events"] = [_event_json(line) for line in lines]
@@ -110,15 +113,26 @@ def _one(state: StateReader, arguments: argparse.Namespace) -> list[str]:
     return list(telling(incident, lines, pending, names, terminal(), clock.now()))
 
 
+def by_hand(state: StateReader, incident: Incident, names: Naming) -> Iterator[Line]:
+    """What people did to the incident, and the silences that covered it while it lasted."""
+    yield from (stories.done(each) for each in state.interventions(incident.id))
+    known = known_by(incident, None, names)
+    for silence in state.silences():
+        over = silence.ends_at if silence.ended_at is None else silence.ended_at
+        lasts = incident.opened_at < over and (incident.resolved is None or silence.created_at < incident.changed_at)
+        if lasts and takes(silence.match, known):
+            yield stories.silenced(silence, words(silence))
+
+
 def find(state: StateReader, prefix: str) -> Incident:
     """The one incident that the start of an id means: its own, or that of a notice or delivery of it.
 
     Raises NotFoundError, StoreError.
     """
-    if len(prefix.rpartition("_")[2]) < LEAST_PREFIX:
+    if is_too_short(prefix):
         raise NotFoundError(f"{for_text(prefix)!r} is too short; give at least {LEAST_PREFIX} characters after inc_")
     incidents = {incident.id: incident for incident in state.incidents()}
-    found = {known for known in incidents if _starts(known, prefix)} or _of_messages(state, incidents, prefix)
+    found = {known for known in incidents if begins(known, prefix)} or _of_messages(state, incidents, prefix)
     if len(found) == 1:
         return incidents[found.pop()]
     if not found:
@@ -128,16 +142,11 @@ def find(state: StateReader, prefix: str) -> Incident:
 
 
 def _of_messages(state: StateReader, incidents: dict[str, Incident], prefix: str) -> set[str]:
-    notices = {notice.incident for known in incidents for notice in state.notices(known) if _starts(notice.id, prefix)}
+    notices = {notice.incident for known in incidents for notice in state.notices(known) if begins(notice.id, prefix)}
     if notices:
         return notices
-    carried = (record.delivery for record in state.deliveries(limit=EVERYTHING) if _starts(record.delivery.id, prefix))
+    carried = (record.delivery for record in state.deliveries(limit=EVERYTHING) if begins(record.delivery.id, prefix))
     return {notice.incident for delivery in carried for notice in delivery.notices} & set(incidents)
-
-
-def _starts(id: str, prefix: str) -> bool:
-    """With its kind (`inc_3f2a`) or without (`3f2a`)."""
-    return id.startswith(prefix) or id.partition("_")[2].startswith(prefix)
 
 
 def _event_json(line: Line) -> dict[str, Any]:
@@ -179,6 +188,8 @@ def _delivery_json(record: DeliveryRecord) -> dict[str, Any]:
         "next_attempt_at": status_json.instant(delivery.next_attempt_at)
         if delivery.state is DeliveryState.PENDING
         else None,
+        "muted_until": status_json.instant(delivery.muted_until),
+        "muted_by": delivery.muted_by or None,
         "attempts": [
             {
                 "number": attempt.number,

@@ -137,8 +137,8 @@ def _line(line: Line, screen: Terminal) -> Iterator[str]:
 
 def _waiting(record: DeliveryRecord, screen: Terminal, now: datetime) -> Iterator[str]:
     delivery = record.delivery
-    seconds = (delivery.next_attempt_at - now).total_seconds()
-    due = "due now" if seconds <= 0 else f"next try {instant(delivery.next_attempt_at)}"
+    at = max(delivery.next_attempt_at, delivery.wanted_at)
+    due = "due now" if at <= now else f"next try {instant(at)}"
     yield f"  {fit(name(delivery.channel), 10)}  attempt {delivery.attempts + 1}, {due}"
     last = record.attempts[-1] if record.attempts else None
     if last is not None and last.outcome is not None:

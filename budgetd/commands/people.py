@@ -58,7 +58,10 @@ def stretch(text: str) -> timedelta:
 
 
 def act(command: str, ask: Ask) -> int:
-    """Have it done: 0. It cannot be: 1. Configuration with mistakes: 78."""
+    """Have it done: 0. It cannot be: 1. Usage: 2. Configuration with mistakes: 78."""
+    if not _is_text(ask):
+        print(f"budgetd {command}: what was given is not text in this terminal's encoding", file=sys.stderr)
+        return EXIT_USAGE
     try:
         settings = wiring.settings_or_error()
         print(_answer(settings, ask))
@@ -69,6 +72,12 @@ def act(command: str, ask: Ask) -> int:
         print(f"budgetd {command}: {error}", file=sys.stderr)
         return wiring.EXIT_FAILED
     return wiring.EXIT_DONE
+
+
+def _is_text(ask: Ask) -> bool:
+    """Whether all words can be written down: bytes of a terminal that are no text come as lone surrogates."""
+    words = (ask.author, ask.comment, ask.subject, *(each for key, patterns in ask.match for each in (key, *patterns)))
+    return not any(0xD800 <= ord(character) < 0xE000 for word in words for character in word)
 
 
 def _answer(settings: Settings, ask: Ask) -> str:

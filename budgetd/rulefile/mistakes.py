@@ -18,7 +18,7 @@ _URL_SO_FAR = re.compile(r"://\S*$")
 _MASKABLE = re.compile(r"[^\s{}\[\],]+")
 _SHOWABLE = re.compile(r"""["']?[A-Za-z_][A-Za-z0-9_-]{0,30}["']?:|-|["']""", re.ASCII)
 _TOP_KEY = re.compile(r"""["']?(?P<key>[A-Za-z_]+)["']?\s*:""", re.ASCII)
-_OPEN_SECTIONS = ("version", "groups", "routes", "defaults", "rules")
+OPEN_SECTIONS = ("version", "groups", "routes", "defaults", "quiet", "rules", "digests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Source:
             if line[:1] in ("", " ", "\t", "#", "-", "\ufeff"):
                 continue
             found = _TOP_KEY.match(line)
-            return found is None or found["key"] not in _OPEN_SECTIONS
+            return found is None or found["key"] not in OPEN_SECTIONS
         return True
 
 
