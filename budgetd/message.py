@@ -43,6 +43,7 @@ class Message:
     message in that channel, empty when there is none to go on under. `own`: those of title and body that are the
     operator's own words; markup in such a body is meant. `again`: all of it was told before, and is said again to a
     service that forgets; nobody need hear of it. `status_page` is a link to one, empty when there is none.
+    `umbrellas`: ids of earlier messages about several incidents, all of which have ended by now.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Message:
     own: frozenset[str] = frozenset()
     again: bool = False
     status_page: str = ""
+    umbrellas: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from budgetd import own_words, resending
+from budgetd import own_words, resending, routing
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour, Message, render_safely
-from budgetd.model import Changes, Delivery, DeliveryState, Label, Outcome, Reason, Receipt, Severity, identity
+from budgetd.model import (
+    Changes,
+    Delivery,
+    DeliveryState,
+    Kind,
+    Label,
+    Outcome,
+    Reason,
+    Receipt,
+    Severity,
+    State,
+    identity,
+)
 from budgetd.resending import Resending
 from budgetd.store import Store
 
@@ -69,7 +81,7 @@ class Outbox:
         due = self._store.due(now, self._busy())[:most]
         for delivery in due:
             if delivery.channel in self._evaluator.rulebook.channels:
-                self._send(delivery, now)
+                self._send(self._gathered(delivery, now), now)
             else:
                 self._give_up(delivery, REMOVED, now)
         return len(due)
@@ -120,13 +132,39 @@ class Outbox:
         del self._in_flight[answer.delivery]
         return answer.receipt.outcome is Outcome.DELIVERED
 
+    def _gathered(self, delivery: Delivery, now: datetime) -> Delivery:
+        """When silences or quiet times are over, one message for all that they kept back in the channel."""
+        if not delivery.muted_by:
+            return delivery
+        whole, parts = routing.gathered(self._store.recall().outbox, delivery, now)
+        if parts:
+            self._store.commit(Changes(at=now, deliveries=(whole,), superseded=parts))
+        return whole
+
     def _send(self, delivery: Delivery, now: datetime) -> None:
         incident = _only_incident(delivery)
         thread = self._store.thread(delivery.channel, incident) if incident else ""
-        message = replace(self._rendered(delivery, now), thread=thread)
+        message = replace(self._rendered(delivery, now), thread=thread, umbrellas=self._over_umbrellas(delivery))
         self._store.begin_attempt(delivery.id, now)
         self._in_flight[delivery.id] = delivery
         self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+    def _over_umbrellas(self, delivery: Delivery) -> tuple[str, ...]:
+        """The pages about several incidents of which the last ends with this one: they are over, too."""
+        if not delivery.page or any(notice.kind is not Kind.RESOLVE for notice in delivery.notices):
+            return ()
+        incidents = self._store.recall().incidents.values()
+        still_open = {incident.id for incident in incidents if incident.state is not State.RESOLVED}
+        earlier = (told for notice in delivery.notices for told in self._store.notices(notice.incident))
+        triggers = (told.id for told in earlier if told.kind is Kind.TRIGGER)
+        records = (record.delivery for trigger in triggers for record in self._store.deliveries(trigger))
+        over = (
+            each.id
+            for each in records
+            if each.channel == delivery.channel and each.attempts and len(each.notices) > 1
+            if still_open.isdisjoint(notice.incident for notice in each.notices)
+        )
+        return tuple(dict.fromkeys(over))
 
     def _rendered(self, delivery: Delivery, now: datetime) -> Message:
         """The message, in the operator's own words where there are any; those that fail are told once."""

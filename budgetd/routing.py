@@ -101,6 +101,32 @@ def ended_unheard(made: Iterable[Notice], outbox: Iterable[Delivery]) -> tuple[S
     )
 
 
+def gathered(outbox: Iterable[Delivery], first: Delivery, now: datetime) -> tuple[Delivery, tuple[Superseded, ...]]:
+    """`first`, which was kept back, in one message with all that was kept back in its channel and may go now.
+
+    What is not sent by itself any more is superseded; nothing when it is the only one. A pager gets each by itself.
+    """
+    together = [each for each in outbox if each.channel == first.channel and _was_held(each, now)]
+    if not _was_held(first, now) or len(together) < 2:
+        return first, ()
+    notices = {notice.id: notice for each in together for notice in each.notices}
+    whole = Delivery(
+        id=identity("dlv", first.channel, "held", *(each.id for each in together)),
+        channel=first.channel,
+        notices=tuple(notices.values()),
+        created_at=min(each.created_at for each in together),
+        next_attempt_at=now,
+        muted_until=max(each.wanted_at for each in together),
+        muted_by=" and ".join(dict.fromkeys(each.muted_by for each in together)),
+    )
+    return whole, tuple(Superseded(each.id, notice.id) for each in together for notice in each.notices)
+
+
+def _was_held(delivery: Delivery, now: datetime) -> bool:
+    untried = not (delivery.attempts or delivery.page or delivery.because)
+    return bool(delivery.muted_by) and untried and delivery.wanted_at <= now
+
+
 def _pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:
     ends = (Kind.RESOLVE, Kind.ACKNOWLEDGE)
     triggers = tuple(notice for notice in notices if notice.kind not in ends)

@@ -178,7 +178,8 @@ def _ended(record: DeliveryRecord, following: Notice | None) -> Iterator[Line]:
     channel = name(delivery.channel)
     if delivery.state is DeliveryState.SUPERSEDED:
         at = max(last, following.created_at) if following is not None else last
-        words = f"{channel}: not sent any more, a newer state of the incident takes its place"
+        gathered = ", or one message for all that was held back," if delivery.muted_by else ""
+        words = f"{channel}: not sent any more, a newer state of the incident{gathered} takes its place"
         yield Line(at, "superseded", words, delivery.id, (), delivery.channel, depth=2)
     elif delivery.state is DeliveryState.GIVEN_UP:
         tries = f"after {len(attempts)} attempt{'s' if len(attempts) > 1 else ''}" if attempts else "without an attempt"

@@ -20,11 +20,9 @@ from budgetd.channels.pagerduty_event import (
     BODY_BYTES,
     MOST_ALERTS,
     SUMMARY_LIMIT,
-    Action,
     Target,
     dedup_key,
     encoded,
-    ending,
     events,
 )
 from budgetd.channels.urls import Secrets
@@ -130,8 +128,16 @@ def test_a_resolve_names_the_incident_and_nothing_else() -> None:
     assert found == {"routing_key": KEY, "event_action": "resolve", "dedup_key": "inc_1"}
 
 
-def test_an_acknowledgement_is_ready_for_when_there_is_one() -> None:
-    found = ending(Action.ACKNOWLEDGE, "inc_1", TARGET)
+def test_the_last_end_under_an_umbrella_ends_that_too() -> None:
+    last = replace(read(notice(kind=Kind.RESOLVE, reason=Reason.RESTATED)), umbrellas=("dlv_0",))
+    assert [(each["event_action"], each["dedup_key"]) for each in events(last, TARGET)] == [
+        ("resolve", "inc_1"),
+        ("resolve", "dlv_0"),
+    ]
+
+
+def test_an_acknowledgement_names_the_incident_and_nothing_else() -> None:
+    found = event(read(notice(kind=Kind.ACKNOWLEDGE, reason=Reason.ACKNOWLEDGED)))
     assert found == {"routing_key": KEY, "event_action": "acknowledge", "dedup_key": "inc_1"}
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from budgetd.desk import Ask, Desk, DeskError
-from budgetd.model import Act, Match, SilenceEnd, State
+from budgetd.message import Message
+from budgetd.model import Act, Match, Outcome, Receipt, SilenceEnd, State
 from tests.cost_pages import NOW
 from tests.living import Bill, Hook, Life, Place, here, living, running, until
 
@@ -234,6 +235,38 @@ def test_an_incident_that_is_resolved_by_hand_speaks_again_at_its_next_step(
     assert acts == [(Act.RESOLVE, "alice", "raised with finance")]
 
 
+class Recorder:
+    """A channel that accepts everything and keeps it."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        self.messages.append(message)
+        return Receipt(Outcome.DELIVERED)
+
+
+def test_an_umbrella_ends_with_the_last_incident_under_it(tmp_path: Path, bill: Bill) -> None:
+    place = Place(tmp_path / "installed", bill.url)
+    rules = [f"{{id: r{n}, type: cap, limit: {100 + n}, per: month}}" for n in range(6)]
+    place.write({"pager": {"url": "json://127.0.0.1:9", "page": True}}, rules)
+    pager = Recorder()
+    with living(place) as life:
+        life.poll(NOW)
+        life.outbox.use({"pager": pager}, {})
+        bill.spend(DAY, "50000.00")
+        life.poll(NOW + HOUR)
+        (umbrella,) = pager.messages
+        assert len(umbrella.notices) == 6
+        incidents = [incident.id for incident in life.store.incidents()]
+        for incident in incidents:
+            asked(life, Act.RESOLVE, NOW + HOUR * 2, incident)
+            life.poll(NOW + HOUR * 2)
+    ends = pager.messages[1:]
+    assert [each.incident for each in ends] == incidents
+    assert [each.umbrellas for each in ends] == [()] * 5 + [(umbrella.id,)]
+
+
 # --- quiet times -------------------------------------------------------------------------------
 
 
@@ -266,6 +299,31 @@ def test_the_quiet_time_is_over_when_its_end_comes_or_an_edit_takes_it_away(
         life.poll(NOW + HOUR * 2)
     (told,) = alerts(hook)
     assert "by the quiet time launch" in told["because"]
+
+
+def test_all_that_waited_is_one_message_at_the_end(tmp_path: Path, bill: Bill, hook: Hook) -> None:
+    event = f"start: '{NOW:%Y-%m-%d %H:%M}', end: '{NOW + HOUR * 5:%Y-%m-%d %H:%M}'"
+    each = "{id: each, type: cap, for_each: workspace, limit: 500, per: month}"
+    place = Place(tmp_path / "installed", bill.url)
+    place.write({"audit": hook.url()}, [COMPANY, each], f"quiet: [{{id: launch, {event}}}]")
+    bill.spend(DAY, "10000.00")
+    with living(place) as life:
+        life.poll(NOW)
+        bill.spend(DAY, "45000.00")
+        life.poll(NOW + HOUR)
+        bill.spend(DAY, "85000.00")
+        life.poll(NOW + HOUR * 2)
+        assert hook.posts == []
+        life.poll(NOW + HOUR * 5)
+        life.poll(NOW + HOUR * 6)
+        waiting = life.store.recall().outbox
+    (post,) = hook.posts
+    told = json.loads(post.body)["data"]
+    assert [alert["rule"]["id"] for alert in told["alerts"]] == ["each", "company"]
+    assert [alert["money"]["spent"] for alert in told["alerts"]] == ["850.00", "850.00"]
+    assert "by the quiet time launch" in told["because"]
+    assert waiting == ()
+    assert "takes its place" in place.run("alerts", "show", told["alerts"][0]["incident"]).out
 
 
 # --- commands ----------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def events(message: Message, target: Target) -> list[dict[str, Any]]:
     if action is None:
         return [_bounded(trigger(message, target))]
     incidents = dict.fromkeys(notice.incident for notice in message.notices) or [message.incident or message.id]
-    return [ending(action, incident, target) for incident in incidents]
+    return [ending(action, key, target) for key in (*incidents, *message.umbrellas)]
 
 
 def ending(action: Action, incident: str, target: Target) -> dict[str, Any]:
