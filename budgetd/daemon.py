@@ -235,7 +235,7 @@ class Daemon:
         self.digests = Digests(self.store, self.evaluator)
 
     def ask_reload(self) -> None:
-        """Read the rules again soon; a hundred requests at once are one. For a signal handler."""
+        """Read the rules again soon; a hundred requests at once are one. From any thread."""
         if not self._reload_asked:
             self._reload_asked = True
             self.inbox.put(Reload())
@@ -253,7 +253,7 @@ class Daemon:
         return said
 
     def ask_stop(self) -> None:
-        """End soon. For a signal handler."""
+        """End soon. From any thread."""
         self.inbox.put(Stop())
 
     def run(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -225,6 +226,23 @@ def test_an_idle_daemon_ends_at_once_and_in_good_order(number: signal.Signals, p
         assert daemon.process.wait(5) == 0
         assert clock.monotonic() - began < STOP_SECONDS
     assert "Traceback" not in daemon.errors
+
+
+def test_every_thread_keeps_signals_waiting_for_the_one_that_takes_them(place: Place, hook: Hook) -> None:
+    """One that the kernel gave to a thread at work would wake the main thread only after its nap."""
+    place.write({"audit": hook.url()}, [CAP])
+    with running(place) as daemon:
+        until(lambda: hook.accepted)
+        threads = list(Path(f"/proc/{daemon.pid}/task").iterdir())
+        blocked = [int(re.findall(r"SigBlk:\s*(\w+)", (each / "status").read_text())[0], 16) for each in threads]
+        assert len(threads) >= 3
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # While a thread waits for them the kernel shows them as open there.
+            assert [mask >> (number - 1) & 1 for mask in blocked].count(0) <= 1, number
+        for _ in range(100):
+            daemon.send(signal.SIGHUP)
+        code, seconds = daemon.end()
+    assert (code, seconds < STOP_SECONDS) == (0, True), (code, seconds, daemon.errors)
 
 
 def test_sigterm_in_the_middle_of_a_send_waits_for_its_answer(place: Place, hook: Hook, manager: Manager) -> None:

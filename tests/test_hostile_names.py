@@ -327,7 +327,9 @@ def test_no_name_does_harm_in_a_native_channel(name: str) -> None:
         message = replace(render_safely(one, NOW + timedelta(hours=3), flavour), thread=thread)
         with kept() as sent:
             assert sender.send(message, 10).outcome is Outcome.DELIVERED
-        assert sent, f"nothing was seen leaving {name}://: keep it in kept()"
+        # What somebody did by hand is nothing to Alertmanager.
+        silent = name == "alertmanager" and message.kind is Kind.ACKNOWLEDGE
+        assert sent or silent, f"nothing was seen leaving {name}://: keep it in kept()"
         for each in sent:
             places.add(each.to)
             assert all(f"{key}{value}".isascii() and "\n" not in value for key, value in each.headers.items())

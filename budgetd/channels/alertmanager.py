@@ -48,7 +48,10 @@ class Target:
 
 
 class AlertmanagerSender:
-    """Tells every replica. Whoever was down is told at the next repetition, at most a minute later."""
+    """Tells every replica. Whoever was down is told at the next repetition, at most a minute later.
+
+    That somebody has acknowledged an alert is nothing that Alertmanager knows.
+    """
 
     def __init__(self, url: str, _secrets: Sequence[str] = (), now: Callable[[], datetime] = clock.now) -> None:
         self._target = target(url)
@@ -61,6 +64,8 @@ class AlertmanagerSender:
         """Tell all replicas within `deadline` seconds. One that took it is enough: it notifies."""
         ends = clock.monotonic() + deadline
         some = alerts(message, self._target.extras, self._now())
+        if not some:
+            return Receipt(Outcome.DELIVERED, "Alertmanager knows nothing of the kind, so it is not told")
         receipts: dict[int, Receipt] = {}
         order = self._order
         for place, number in enumerate(order):

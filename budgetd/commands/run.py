@@ -31,6 +31,7 @@ log = logging.getLogger("budgetd")
 
 # The second request to stop does not wait for the first to be done.
 EXIT_FORCED = 1
+_HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT: 0. Configuration with mistakes, another organisation's key: 78. State in use: 1;
     state that failed: 75.
     """
+    # Every thread inherits it, so that none but the one that waits for them is given a signal.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
     try:
         settings = wiring.settings_or_error()
         logs.set_up(settings.log)
@@ -126,14 +129,20 @@ def _plan(reader: Reader, settings: Settings) -> PollingPlan:
 
 
 def _heed_signals(daemon: Daemon) -> None:
-    asked = threading.Event()
+    """From now on a thread of its own takes the signals that were kept waiting.
 
-    def stop(_number: int, _frame: object) -> None:
-        if asked.is_set():
+    Not a handler: that runs in the main thread, which sleeps on when the kernel gives the signal to another thread.
+    """
+    threading.Thread(target=_await_signals, args=(daemon,), name="signals", daemon=True).start()
+
+
+def _await_signals(daemon: Daemon) -> None:
+    asked = False
+    while True:
+        if signal.sigwait(_HEEDED) == signal.SIGHUP:
+            daemon.ask_reload()
+        elif asked:
             os._exit(EXIT_FORCED)
-        asked.set()
-        daemon.ask_stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, lambda _number, _frame: daemon.ask_reload())
+        else:
+            asked = True
+            daemon.ask_stop()
