@@ -224,6 +224,7 @@ class Daemon:
     farewell: Farewell | None = None
     _own_key: bool = False
     _reload_asked: bool = False
+    _stop_asked: bool = False
     _troubled: bool = False
     _unsaved: list[Item] = field(default_factory=list)
     _kept_up: date | None = None
@@ -254,6 +255,7 @@ class Daemon:
 
     def ask_stop(self) -> None:
         """End soon. From any thread."""
+        self._stop_asked = True
         self.inbox.put(Stop())
 
     def run(self) -> int:
@@ -278,7 +280,10 @@ class Daemon:
             self._report()
             item = self._wait(now, steady)
             self.lanes.abandon_overdue()
-            if isinstance(item, Stop):
+            if self._stop_asked:
+                # What else was asked for, a reload say, is not begun any more; an answer is kept.
+                if isinstance(item, Answer):
+                    self._handle(item, clock.now())
                 return self._end(EXIT_DONE)
             if item is not None:
                 self._handle(item, clock.now())

@@ -239,7 +239,7 @@ def test_an_idle_daemon_ends_at_once_and_in_good_order(number: signal.Signals, p
 
 def test_every_thread_keeps_signals_waiting_for_the_one_that_takes_them(place: Place, hook: Hook) -> None:
     """One that the kernel gave to a thread at work would wake the main thread only after its nap."""
-    place.write({"audit": hook.url()}, [CAP])
+    place.write({"audit": f"webhook://127.0.0.1:{hook.port}/hook"}, [CAP])
     with running(place) as daemon:
         until(lambda: hook.accepted)
         threads = list(Path(f"/proc/{daemon.pid}/task").iterdir())
