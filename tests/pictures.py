@@ -143,6 +143,6 @@ def draw(browser: str, pages: Pages, mode: str, size: tuple[int, int], drawn: Pa
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or not SHEETS.keys() >= set(sys.argv[2:]):
         raise SystemExit(f"{__doc__}\nKINDs: {', '.join(SHEETS)}")
     main(Path(sys.argv[1]), sys.argv[2:])
