@@ -133,15 +133,22 @@ def tick(reader: Reader, evaluator: Evaluator, outbox: Outbox, inbox: Inbox, now
 
 def deliver(outbox: Outbox, inbox: Inbox, now: datetime) -> tuple[int, int]:
     """Send and settle all that is due at `now`, in this thread: how many attempts delivered, how many did not."""
+    results = _send_all(outbox, inbox, now)
+    outbox.look_after(now)
+    results += _send_all(outbox, inbox, now)
+    return sum(results), len(results) - sum(results)
+
+
+def _send_all(outbox: Outbox, inbox: Inbox, now: datetime) -> list[bool]:
+    """Whether each attempt delivered."""
     results: list[bool] = []
-    outbox.fall_back(now)
     # One by one: a kill can then leave one message in doubt, not one for each channel.
     while outbox.send_due(now, most=1) or not inbox.empty():
         while not inbox.empty():
             item = inbox.get()
             if isinstance(item, Answer):
                 results.append(_settle(outbox, inbox, item, now))
-    return sum(results), len(results) - sum(results)
+    return results
 
 
 def _settle(outbox: Outbox, inbox: Inbox, answer: Answer, now: datetime) -> bool:
@@ -274,8 +281,8 @@ class Daemon:
             self._guarded(partial(self.caretaker.look_after, now, steady))
             self._begin_polls(now, steady)
             self._guarded(partial(self.digests.send_due, now))
-            self._guarded(partial(self.outbox.fall_back, now))
             self._guarded(partial(self.outbox.send_due, now))
+            self._guarded(partial(self.outbox.look_after, now))
             self._guarded(partial(self.outbox.resend, now))
             self._report()
             item = self._wait(now, steady)

@@ -1,4 +1,4 @@
-"""On the way out: a lane for each channel, and when what was not delivered is tried again."""
+"""On the way out: a lane for each channel, so that a stuck one delays no other."""
 
 from __future__ import annotations
 
@@ -7,110 +7,17 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from random import Random
 from typing import Protocol
 
 from budgetd import channels, clock
 from budgetd.channels import Sender
 from budgetd.message import Message
-from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt
+from budgetd.model import Outcome, Receipt
 
 log = logging.getLogger("budgetd")
 
-PAGE_DEADLINE = 15.0  # seconds
-DEADLINE = 30.0
 # The sender gets a little less than the lane, so that it can still say itself what went wrong.
 _SENDERS_SHARE = 0.95
-
-# Seconds between the attempts; the last one repeats. The first attempt is at once.
-PAGE_WAITS = (5, 15, 30, 60, 120, 300)
-WAITS = (5, 30, 120, 600, 1800, 3600)
-GIVE_UP_AFTER = timedelta(hours=72)
-LEAST_WAIT = 1.0
-LEAST_RATE_LIMIT = 30.0  # when a service says "too many" but not for how long
-LONGEST_RETRY_AFTER = 3600.0
-# Somebody must mend it, outside or in the rules file: no hammering, but no restart needed either.
-BROKEN_CHANNEL_WAIT = (1800.0, 3600.0)
-
-
-# --- retry policy, pure ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What becomes of a delivery after an attempt.
-
-    `escalate`: another channel should be told. It is set on every attempt that meets a broken channel, so the notice
-    that comes of it needs an id made of the channel and the delivery.
-    """
-
-    state: DeliveryState
-    next_attempt_at: datetime | None = None
-    hold_channel_until: datetime | None = None
-    face: Face | None = None
-    escalate: bool = False
-
-
-def deadline(delivery: Delivery) -> float:
-    """Seconds that one attempt may take."""
-    return PAGE_DEADLINE if delivery.page else DEADLINE
-
-
-def after(delivery: Delivery, receipt: Receipt, now: datetime, jitter: Random) -> Settlement:
-    """What follows from the receipt. `delivery.attempts` counts the attempts before this one."""
-    outcome = receipt.outcome
-    if outcome is Outcome.DELIVERED:
-        return Settlement(DeliveryState.DELIVERED)
-    if outcome is Outcome.REJECTED:
-        return _simpler(delivery, now, jitter)
-    if outcome is Outcome.RATE_LIMITED:
-        until = now + timedelta(seconds=_rate_limit(delivery, receipt, jitter))
-        return _again(delivery, until, hold_channel_until=until)
-    if outcome in (Outcome.UNAUTHORISED, Outcome.GONE):
-        wait = max(jitter.uniform(*BROKEN_CHANNEL_WAIT), _asked(receipt))
-        return _again(delivery, now + timedelta(seconds=wait), escalate=True)
-    wait = max(_wait(delivery, jitter), _asked(receipt))
-    return _again(delivery, now + timedelta(seconds=wait))
-
-
-def _simpler(delivery: Delivery, now: datetime, jitter: Random) -> Settlement:
-    """The next face; when even the simplest is rejected, it is the channel that takes nothing, for now."""
-    faces = list(Face)
-    following = faces.index(delivery.face) + 1
-    if following == len(faces):
-        return _again(delivery, now + timedelta(seconds=jitter.uniform(*BROKEN_CHANNEL_WAIT)), escalate=True)
-    if now - delivery.wanted_at >= GIVE_UP_AFTER:
-        return Settlement(DeliveryState.GIVEN_UP, escalate=True)
-    return Settlement(DeliveryState.PENDING, next_attempt_at=now, face=faces[following])
-
-
-def _again(
-    delivery: Delivery, at: datetime, *, hold_channel_until: datetime | None = None, escalate: bool = False
-) -> Settlement:
-    if at - delivery.wanted_at > GIVE_UP_AFTER:
-        return Settlement(DeliveryState.GIVEN_UP, hold_channel_until=hold_channel_until, escalate=True)
-    return Settlement(DeliveryState.PENDING, at, hold_channel_until, escalate=escalate)
-
-
-def _wait(delivery: Delivery, jitter: Random) -> float:
-    """Seconds, with full jitter above a small floor: channels that failed together do not come back together."""
-    waits = PAGE_WAITS if delivery.page else WAITS
-    longest = waits[min(max(delivery.attempts, 0), len(waits) - 1)]
-    return jitter.uniform(max(LEAST_WAIT, longest / 10), longest)
-
-
-def _rate_limit(delivery: Delivery, receipt: Receipt, jitter: Random) -> float:
-    asked = _asked(receipt) or max(LEAST_RATE_LIMIT, _wait(delivery, jitter))
-    return max(LEAST_WAIT, asked) + jitter.uniform(0, min(5.0, asked / 10))
-
-
-def _asked(receipt: Receipt) -> float:
-    """Seconds that the service wants us to wait; 0 when it did not say."""
-    return min(max(receipt.after, 0.0), LONGEST_RETRY_AFTER) if receipt.after is not None else 0.0
-
-
-# --- lanes -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

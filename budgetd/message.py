@@ -39,10 +39,10 @@ class Message:
 
     `title` is plain text on one line; `body` is in the flavour. `incident` is empty when it is about several.
     `notices` are what it is made of, the worst first, for a channel that has a face of its own for them; `because` says
-    why this channel gets what was for another one, or only gets it now. `thread` is the memo of the incident's last
-    message in that channel, empty when there is none to go on under. `own`: those of title and body that are the
-    operator's own words; markup in such a body is meant. `again`: all of it was told before, and is said again to a
-    service that forgets; nobody need hear of it. `status_page` is a link to one, empty when there is none.
+    why this channel gets what was for another one, only gets it now, or perhaps gets it again. `thread` is the memo of
+    the incident's last message in that channel, empty when there is none to go on under. `own`: those of title and body
+    that are the operator's own words; markup in such a body is meant. `again`: all of it was told before, and is said
+    again to a service that forgets; nobody need hear of it. `status_page` is a link to one, empty when there is none.
     `umbrellas`: ids of earlier messages about several incidents, all of which have ended by now.
     """
 
@@ -75,6 +75,7 @@ class _Block:
 def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT, status_page: str = "") -> Message:
     """The delivery's notices as one message in its face. `now` only says how late it is. Pure.
 
+    A delivery in doubt is called a possible repeat; where the service knows it by its id, it is not in doubt.
     `status_page`: a URL to name beside the cost report's.
     """
     notices = sorted(delivery.notices, key=_worst_first)
@@ -82,7 +83,8 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT, s
     title = _batch_title(notices) if several else late_prefix(notices[0], now) + wording.title(notices[0])
     title = shorten(escaping.without_mentions(title), wording.TITLE_LIMIT)
     held = wording.held_back(delivery.muted_by, delivery.muted_until, min(each.created_at for each in notices))
-    because = " ".join(part for part in (wording.instead(delivery.because), held) if part)
+    past = (wording.repeated(delivery.in_doubt), wording.instead(delivery.because), held, delivery.gathered)
+    because = " ".join(part for part in past if part)
     message = Message(
         id=delivery.id,
         title=title,
@@ -98,7 +100,9 @@ def render(delivery: Delivery, now: datetime, flavour: Flavour = Flavour.TEXT, s
         status_page=status_page,
     )
     if delivery.face is Face.MINIMAL:
-        return replace(message, title="budgetd", body=_join([_Block((_minimal(notices),))], flavour))
+        return replace(
+            message, title="budgetd", body=_join([_Block((_minimal(notices, repeat=delivery.in_doubt > 0),))], flavour)
+        )
     blocks = _batch(notices, now, status_page) if several else _single(delivery, notices[0], now, status_page)
     instead = [_Block((message.because,))] if message.because else []
     return replace(message, body=_join([*instead, *blocks], flavour))
@@ -328,11 +332,12 @@ def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_
     return [block for block in blocks if block.lines]
 
 
-def _minimal(notices: Sequence[Notice]) -> str:
+def _minimal(notices: Sequence[Notice], *, repeat: bool) -> str:
     """One line of printable ASCII, at most 140 characters."""
     first = notices[0]
     line = f"budgetd {wording.severity_word(first).upper()}: {wording.title(first, name_limit=24)}"
     more = f" (+{len(notices) - 1:,} more)" if len(notices) > 1 else ""
+    more += " (maybe a repeat)" if repeat else ""
     line = escaping.without_mentions(escaping.for_ascii(line))
     room = MINIMAL_LIMIT - len(more)
     return (line if len(line) <= room else f"{line[: room - 3]}...") + more

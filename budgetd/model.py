@@ -481,7 +481,8 @@ class Delivery:
 
     `page`: it wakes somebody, so it is retried faster and has a shorter deadline. `because`: why this channel gets what
     was for another one; empty for what is its own. `muted_until`: a silence or quiet hours keep it back until then, and
-    `muted_by` says which; both stay when that is over.
+    `muted_by` says which; both stay when that is over. `gathered`: why it tells together what would have been told one
+    by one; empty for what is not so. `in_doubt`: how many of its attempts may have arrived.
     """
 
     id: str
@@ -496,6 +497,8 @@ class Delivery:
     because: str = ""
     muted_until: datetime | None = None
     muted_by: str = ""
+    gathered: str = ""
+    in_doubt: int = 0
 
     @property
     def wanted_at(self) -> datetime:

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from budgetd import own_words, resending, routing
+from budgetd import breaker, own_words, resending, routing
+from budgetd.backoff import Settlement, after, deadline
+from budgetd.breaker import Breaker
 from budgetd.channels import Sender
-from budgetd.delivery import Answer, Outbound, Settlement, after, deadline
+from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator
+from budgetd.handover import Handover
 from budgetd.message import Flavour, Message, render_safely
 from budgetd.model import (
     Changes,
@@ -28,6 +31,7 @@ from budgetd.model import (
 )
 from budgetd.resending import Resending
 from budgetd.store import Store
+from budgetd.wording import instant
 
 log = logging.getLogger("budgetd")
 
@@ -56,15 +60,18 @@ class Outbox:
         self._jitter = jitter
         self._status_page = status_page
         self._in_flight: dict[str, Delivery] = {}
-        self._fallen_back: set[str] = set()
+        self._handover = Handover(store, evaluator)
         self._again = Resending()
-        self.next_fallback: datetime | None = None
-        """When the next message goes to a fallback, if its channel has not taken it by then."""
 
     @property
     def in_flight(self) -> int:
         """How many messages have left and were not yet settled."""
         return len(self._in_flight)
+
+    @property
+    def next_fallback(self) -> datetime | None:
+        """When the next message goes to a fallback, if its channel has not taken it by then."""
+        return self._handover.next_at
 
     @property
     def next_resend(self) -> datetime | None:
@@ -94,29 +101,9 @@ class Outbox:
     def _busy(self) -> frozenset[str]:
         return frozenset(delivery.channel for delivery in self._in_flight.values()) | self._again.under_way
 
-    def fall_back(self, now: datetime) -> None:
-        """Give what a channel has not taken in time to its fallbacks as well, once. It stays due there.
-
-        Raises StoreError. A second call makes the same deliveries again, and the store leaves known ones as they are.
-        """
-        self.next_fallback = None
-        channels = self._evaluator.rulebook.channels
-        if not any(channel.fallback for channel in channels.values()):
-            return
-        if not self._in_flight and self._store.next_due() is None:
-            return
-        late: list[Delivery] = []
-        for delivery in self._store.recall().outbox:
-            channel = channels.get(delivery.channel)
-            if channel is None or not channel.fallback or delivery.because or delivery.id in self._fallen_back:
-                continue
-            at = delivery.wanted_at + channel.after
-            if at <= now:
-                late.append(delivery)
-            else:
-                self.next_fallback = min(at, self.next_fallback or at)
-        for delivery in late:
-            self._hand_over(delivery, self._last_word(delivery), now)
+    def look_after(self, now: datetime) -> None:
+        """Let others have what channels do not take: their fallbacks, and who must know. Raises StoreError."""
+        self._handover.look_after(self._in_flight, now)
 
     def settle(self, answer: Answer, now: datetime) -> bool:
         """Keep what became of a message that had left, and say whether it was delivered.
@@ -133,10 +120,11 @@ class Outbox:
         return answer.receipt.outcome is Outcome.DELIVERED
 
     def _gathered(self, delivery: Delivery, now: datetime) -> Delivery:
-        """When silences or quiet times are over, one message for all that they kept back in the channel."""
-        if not delivery.muted_by:
+        """One message for all that waited with it: for a silence or quiet time to end, or for the channel."""
+        if not routing.has_waited(delivery, now):
             return delivery
-        whole, parts = routing.gathered(self._store.recall().outbox, delivery, now)
+        run = self._store.breakers().get(delivery.channel)
+        whole, parts = routing.gathered(self._store.recall().outbox, delivery, now, failing=run is not None)
         if parts:
             self._store.commit(Changes(at=now, deliveries=(whole,), superseded=parts))
         return whole
@@ -169,6 +157,8 @@ class Outbox:
     def _rendered(self, delivery: Delivery, now: datetime) -> Message:
         """The message, in the operator's own words where there are any; those that fail are told once."""
         flavour = self._flavours.get(delivery.channel, Flavour.TEXT)
+        if delivery.channel in self._evaluator.rulebook.keyed:
+            delivery = replace(delivery, in_doubt=0)
         plain = render_safely(delivery, now, flavour, self._status_page)
         texts = self._evaluator.rulebook.channels[delivery.channel].texts
         message, blots = own_words.put(plain, texts)
@@ -185,10 +175,12 @@ class Outbox:
 
     def _keep(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
         # Told before it is settled: a kill between the two tells nobody twice, and in the other order tells nobody.
-        if result.escalate and not _of_undeliverable(delivery):
-            self._escalate(delivery, receipt, result, now)
+        if result.escalate:
+            self._handover.escalate(delivery, receipt, now, given_up=result.state is DeliveryState.GIVEN_UP)
             # A broken channel does not mend itself in that while.
-            self._hand_over(delivery, receipt.detail, now)
+            self._handover.hand_over(delivery, receipt.detail, now)
+        before = self._store.breakers().get(delivery.channel)
+        run = breaker.after(before, delivery, receipt, now, self._jitter) if receipt is not REMOVED else before
         self._store.settle(
             delivery.id,
             receipt,
@@ -198,58 +190,23 @@ class Outbox:
             hold_channel_until=result.hold_channel_until,
             face=result.face,
             incident=_only_incident(delivery),
+            breaker=run,
         )
+        _note(before, run)
 
-    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
-        """Make the deliveries to the fallbacks, if there are any and it was not done before."""
-        if delivery.because or not delivery.notices or delivery.id in self._fallen_back:
-            return
-        channels = self._evaluator.rulebook.channels
-        own = channels.get(delivery.channel)
-        names = [name for name in (own.fallback if own is not None else ()) if name in channels]
-        made = tuple(
-            Delivery(
-                id=identity("dlv", delivery.id, "instead", name),
-                channel=name,
-                notices=delivery.notices,
-                created_at=now,
-                next_attempt_at=now,
-                page=channels[name].page,
-                because=f"{delivery.channel} has not taken it: {why}",
-            )
-            for name in names
+
+def _note(before: Breaker | None, after: Breaker | None) -> None:
+    """A line in the log when a breaker opens or closes."""
+    was_open = before is not None and before.is_open
+    if after is not None and after.probe_at is not None and not was_open:
+        log.warning(
+            "channel %s takes nothing: %s; the breaker is open, next try %s",
+            *(after.channel, after.detail, instant(after.probe_at)),
         )
-        if made:
-            self._store.commit(Changes(at=now, deliveries=made))
-            self._fallen_back.add(delivery.id)
-
-    def _last_word(self, delivery: Delivery) -> str:
-        """What became of the last attempt, in words."""
-        records = self._store.deliveries(delivery.notices[0].id if delivery.notices else None)
-        ended = [
-            attempt
-            for record in records
-            if record.delivery.id == delivery.id
-            for attempt in record.attempts
-            if attempt.outcome is not None
-        ]
-        return (ended[-1].detail or ended[-1].outcome or "") if ended else "there is no answer yet"
-
-    def _escalate(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
-        given_up = result.state is DeliveryState.GIVEN_UP
-        outcome = "was given up" if given_up else "is not accepted and will be tried again"
-        title = render_safely(delivery, now).title
-        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}\nIt says: {title}"
-        about = Label("channel", f"{delivery.id}/{result.state.value}", delivery.channel)
-        severity = max((notice.severity for notice in delivery.notices), key=lambda s: s.rank, default=Severity.WARNING)
-        self._evaluator.tell(about, Reason.UNDELIVERABLE, severity, text, now, everybody=given_up)
+    elif before is not None and after is None and was_open:
+        log.info("channel %s takes messages again, after %d failures", before.channel, before.failures)
 
 
 def _only_incident(delivery: Delivery) -> str:
     """The incident of a message about one; what tells of several belongs into no thread."""
     return delivery.notices[0].incident if len(delivery.notices) == 1 else ""
-
-
-def _of_undeliverable(delivery: Delivery) -> bool:
-    """Whether the delivery itself only tells of another one: that would go round for ever."""
-    return all(notice.reason is Reason.UNDELIVERABLE for notice in delivery.notices)

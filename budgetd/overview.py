@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from budgetd import money
 from budgetd.background import Outlook, foreseen
+from budgetd.breaker import Breaker
 from budgetd.forecast import MOST_DAYS
 from budgetd.lifecycle import incident_id
 from budgetd.model import (
@@ -77,6 +78,7 @@ class ChannelState:
     """How a channel is doing. `configured`: the rules file names it (None: the file could not be read).
 
     `failing_since`: the first failed attempt after the last good one. `last` is the last attempt that has ended.
+    `breaker`: its run of failures, if it is in one; `probing`: an attempt is under way.
     """
 
     name: str
@@ -87,6 +89,8 @@ class ChannelState:
     failing_since: datetime | None = None
     next_attempt_at: datetime | None = None
     last: Attempt | None = None
+    breaker: Breaker | None = None
+    probing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +141,12 @@ def overview(
     days: Iterable[CostDay],
     polling: Mapping[str, Polling] | None = None,
     drifts: tuple[Drift, ...] = (),
+    breakers: Mapping[str, Breaker] | None = None,
 ) -> Overview:
     """The state as people want to see it. `records`: the latest deliveries; `channels`: those of the rules file.
 
     `days` are those from `first_day` on. `polling`: how each source is polled. `drifts`: of estimates from bills.
+    `breakers`: of the channels whose last attempts failed.
     """
     names = naming(memory, groups)
     indexes = Indexes(rules, names)
@@ -156,7 +162,7 @@ def overview(
         days=len(read),
         rules=tuple(rule_readings(rule, indexes, Outlook(indexes.of(rule)), memory, read) for rule in rules),
         firing=firing(memory.incidents.values(), names),
-        channels=channel_states(memory.outbox, records, channels),
+        channels=channel_states(memory.outbox, records, channels, breakers),
         sources=tuple(sorted(memory.health.values(), key=lambda health: (health.source == CLOCK, health.source))),
         polling=polling or {},
         drifts=drifts,
@@ -257,7 +263,10 @@ def _newest_periods(rule: Rule, spend: Spend) -> list[Period]:
 
 
 def channel_states(
-    outbox: Iterable[Delivery], records: Sequence[DeliveryRecord], configured: Iterable[str] | None
+    outbox: Iterable[Delivery],
+    records: Sequence[DeliveryRecord],
+    configured: Iterable[str] | None,
+    breakers: Mapping[str, Breaker] | None = None,
 ) -> tuple[ChannelState, ...]:
     """Every channel of the rules file, and those that were removed from it with messages still waiting."""
     waiting: dict[str, list[Delivery]] = {}
@@ -266,11 +275,16 @@ def channel_states(
     seen = dict.fromkeys(record.delivery.channel for record in records)
     names = list(dict.fromkeys([*(configured if configured is not None else sorted(seen)), *sorted(waiting)]))
     known = None if configured is None else frozenset(names) & frozenset(configured)
-    return tuple(_channel_state(name, known, waiting.get(name, []), records) for name in names)
+    runs = breakers or {}
+    return tuple(_channel_state(name, known, waiting.get(name, []), records, runs.get(name)) for name in names)
 
 
 def _channel_state(
-    name: str, configured: frozenset[str] | None, waiting: Sequence[Delivery], records: Iterable[DeliveryRecord]
+    name: str,
+    configured: frozenset[str] | None,
+    waiting: Sequence[Delivery],
+    records: Iterable[DeliveryRecord],
+    run: Breaker | None,
 ) -> ChannelState:
     own = [record for record in records if record.delivery.channel == name]
     attempts = sorted(
@@ -286,6 +300,14 @@ def _channel_state(
         given_up=sum(record.delivery.state is DeliveryState.GIVEN_UP for record in own),
         last_delivered=good[-1].ended_at if good else None,
         failing_since=since_good[0].started_at if since_good else None,
-        next_attempt_at=min((max(each.next_attempt_at, each.wanted_at) for each in waiting), default=None),
+        next_attempt_at=min((_tried_at(each, run) for each in waiting), default=None),
         last=attempts[-1] if attempts else None,
+        breaker=run,
+        probing=any(attempt.outcome is None for record in own for attempt in record.attempts),
     )
+
+
+def _tried_at(delivery: Delivery, run: Breaker | None) -> datetime:
+    """When a waiting message may be tried, as far as the message and its channel's breaker have a say."""
+    own = max(delivery.next_attempt_at, delivery.wanted_at)
+    return own if run is None else max(own, run.holds_until(delivery) or own)

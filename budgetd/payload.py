@@ -25,8 +25,8 @@ def payload(
     """`type`, `timestamp` (when it was decided) and `data`; `data.id` is the same on every attempt.
 
     Several notices become one event `budget.batch` with the first 100 in `alerts` and the number of the others.
-    Amounts are decimal strings in dollars. `because`: why this channel gets what was for another one. `status_page`: a
-    URL, if there is one.
+    Amounts are decimal strings in dollars. `because`: why this channel gets what was for another one, or gets it now.
+    `status_page`: a URL, if there is one.
     """
     first, links = notices[0], {"report": COST_REPORT, "status": status_page or None}
     frame = {"schema_version": SCHEMA_VERSION, "id": id, "sent_at": _time(now), "because": because or None}

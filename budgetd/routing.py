@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from budgetd.model import Delivery, Kind, Notice, Reason, Severity, Superseded, identity
+from budgetd.model import Delivery, Face, Kind, Notice, Reason, Severity, Superseded, identity
 from budgetd.mutes import Mute
 
 # More pages than this at once would be one page too many to read.
 PAGES_AT_ONCE = 5
+# More would not be told to machines: a webhook's body lists so many.
+MOST_TOGETHER = 100
+# What is later than this is told with what waited beside it.
+OVERDUE_AFTER = timedelta(minutes=30)
+_DOUBT = "Some of it may have arrived before."
+_ENDS = (Kind.RESOLVE, Kind.ACKNOWLEDGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ def recipients(
     is silence.
     """
     notice = item.notice
-    if notice.kind in (Kind.RESOLVE, Kind.ACKNOWLEDGE):
+    if notice.kind in _ENDS:
         known = told & frozenset(channels)
         return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
@@ -101,36 +107,82 @@ def ended_unheard(made: Iterable[Notice], outbox: Iterable[Delivery]) -> tuple[S
     )
 
 
-def gathered(outbox: Iterable[Delivery], first: Delivery, now: datetime) -> tuple[Delivery, tuple[Superseded, ...]]:
-    """`first`, which was kept back, in one message with all that was kept back in its channel and may go now.
+def has_waited(delivery: Delivery, now: datetime) -> bool:
+    """Whether it was kept back, or could not be delivered for long, and may go now."""
+    looks_back = any(notice.facts.digest is not None for notice in delivery.notices)
+    return delivery.wanted_at <= now and not looks_back and (_was_held(delivery) or _is_overdue(delivery, now))
 
-    What is not sent by itself any more is superseded; nothing when it is the only one. A pager gets each by itself.
+
+def _was_held(delivery: Delivery) -> bool:
+    return bool(delivery.muted_by) and not delivery.attempts and not delivery.page
+
+
+def _is_overdue(delivery: Delivery, now: datetime) -> bool:
+    # What was not accepted as it was would spoil it for the others.
+    return now - delivery.wanted_at >= OVERDUE_AFTER and delivery.face is Face.RICH
+
+
+def gathered(
+    outbox: Iterable[Delivery], first: Delivery, now: datetime, *, failing: bool = False
+) -> tuple[Delivery, tuple[Superseded, ...]]:
+    """`first` in one message with all that waited in its channel as it did; what is not sent by itself any more.
+
+    A channel that is `failing` gets what is overdue one by one, until one is taken: that tells sooner that it is back.
+    A pager gets each by itself, unless they are too many to read.
     """
-    together = [each for each in outbox if each.channel == first.channel and _was_held(each, now)]
-    if not _was_held(first, now) or len(together) < 2:
+    held = _was_held(first)
+    if failing and not held:
+        return first, ()
+    together = [each for each in outbox if has_waited(each, now) and _is_like(each, first, held=held)]
+    # One is added at a time, so that a machine is told of all of them.
+    together = _up_to(together, MOST_TOGETHER)
+    if len(together) < 2 or first not in together or (first.page and len(together) <= PAGES_AT_ONCE):
         return first, ()
     notices = {notice.id: notice for each in together for notice in each.notices}
     whole = Delivery(
-        id=identity("dlv", first.channel, "held", *(each.id for each in together)),
+        id=identity("dlv", first.channel, "held" if held else "overdue", *(each.id for each in together)),
         channel=first.channel,
         notices=tuple(notices.values()),
-        created_at=min(each.created_at for each in together),
+        # Of the newest: what is old already is not given up for it.
+        created_at=max(each.created_at for each in together),
         next_attempt_at=now,
-        muted_until=max(each.wanted_at for each in together),
-        muted_by=" and ".join(dict.fromkeys(each.muted_by for each in together)),
+        page=first.page,
+        because=" and ".join(dict.fromkeys(each.because for each in together if each.because)),
+        muted_until=max(each.wanted_at for each in together) if held else None,
+        muted_by=" and ".join(dict.fromkeys(each.muted_by for each in together)) if held else "",
+        gathered="" if held else _why_together(together),
     )
     return whole, tuple(Superseded(each.id, notice.id) for each in together for notice in each.notices)
 
 
-def _was_held(delivery: Delivery, now: datetime) -> bool:
-    untried = not (delivery.attempts or delivery.page or delivery.because)
-    return bool(delivery.muted_by) and untried and delivery.wanted_at <= now
+def _why_together(together: Iterable[Delivery]) -> str:
+    doubt = f" {_DOUBT}" if any(each.in_doubt or _DOUBT in each.gathered for each in together) else ""
+    return f"The channel took nothing for a while; this is what waited for it.{doubt}"
+
+
+def _is_like(delivery: Delivery, first: Delivery, *, held: bool) -> bool:
+    """Whether the two waited in the same way. A page that may have arrived keeps its own key; so does an end."""
+    if (delivery.channel, delivery.page, bool(delivery.because)) != (first.channel, first.page, bool(first.because)):
+        return False
+    if delivery.page and (delivery.in_doubt or any(notice.kind in _ENDS for notice in delivery.notices)):
+        return False
+    return _was_held(delivery) if held else not _was_held(delivery)
+
+
+def _up_to(deliveries: Sequence[Delivery], most: int) -> list[Delivery]:
+    """The first of them, with so many notices at most."""
+    kept, count = list[Delivery](), 0
+    for delivery in deliveries:
+        count += len(delivery.notices)
+        if kept and count > most:
+            break
+        kept.append(delivery)
+    return kept
 
 
 def _pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:
-    ends = (Kind.RESOLVE, Kind.ACKNOWLEDGE)
-    triggers = tuple(notice for notice in notices if notice.kind not in ends)
-    single = [(notice,) for notice in notices if notice.kind in ends]
+    triggers = tuple(notice for notice in notices if notice.kind not in _ENDS)
+    single = [(notice,) for notice in notices if notice.kind in _ENDS]
     if len(triggers) > PAGES_AT_ONCE:
         return [triggers, *single]
     return [*((notice,) for notice in triggers), *single]

@@ -98,6 +98,11 @@ class Rulebook:
         return registry.resent({name: channel.url for name, channel in self.channels.items()})
 
     @cached_property
+    def keyed(self) -> frozenset[str]:
+        """The channels whose services know a message that is sent twice as one."""
+        return frozenset(name for name, channel in self.channels.items() if registry.keyed(channel.url))
+
+    @cached_property
     def by_id(self) -> Mapping[str, Rule]:
         """The rules by their ids."""
         return {rule.id: rule for rule in self.rules}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
+from budgetd.breaker import Breaker
 from budgetd.model import (
     Attempt,
     Changes,
@@ -123,6 +124,10 @@ class StateReader(Protocol):
         """Every kept incident, the last changed first."""
         ...
 
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The breakers of the channels whose last attempts failed."""
+        ...
+
     def notices(self, incident: str) -> tuple[Notice, ...]:
         """An incident's notices in the order of their sequence."""
         ...
@@ -178,7 +183,8 @@ class Store(StateReader, Protocol):
     def due(self, now: datetime, busy: Iterable[str]) -> tuple[Delivery, ...]:
         """The oldest due delivery of each channel that is neither in `busy` nor held back; superseded notices left out.
 
-        A delivery waits for an older pending one of its channel that shares an incident with it, and while it is muted.
+        A delivery waits for an older pending one of its channel that shares an incident with it, while it is muted, and
+        for its channel's breaker.
         """
         ...
 
@@ -204,9 +210,11 @@ class Store(StateReader, Protocol):
         hold_channel_until: datetime | None = None,
         face: Face | None = None,
         incident: str = "",
+        breaker: Breaker | None = None,
     ) -> None:
         """Record what became of the attempt under way, and when the next one is, if there is one.
 
+        `breaker` is the channel's from now on; when an open one is closed, all that waits in the channel may go.
         `incident`: the only one that the message was about; the receipt's memo becomes its `thread` in that channel,
         and a delivery without a memo ends the thread that there was.
 

@@ -347,6 +347,11 @@ def held_back(muted_by: str, until: datetime | None, decided: datetime) -> str:
     return f"Held back until {instant(until)} by {for_paragraph(muted_by)}; decided {instant(decided)}."
 
 
+def repeated(in_doubt: int) -> str:
+    """That a message may have arrived before, in a sentence; empty when it did not."""
+    return "This may be a repeat: it was sent before, and no answer came." if in_doubt else ""
+
+
 def not_included(bases: Collection[Basis]) -> str:
     """What the figures lack, by what they are made of."""
     return _NOT_BILLED if set(bases) == {Basis.BILLED} else f"{_NOT_BILLED}, {_NOT_ESTIMATED}"

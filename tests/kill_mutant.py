@@ -6,7 +6,8 @@ import sys
 from datetime import datetime
 
 from budgetd.__main__ import main
-from budgetd.delivery import Answer, deadline
+from budgetd.backoff import deadline
+from budgetd.delivery import Answer
 from budgetd.message import Flavour, render_safely
 from budgetd.model import Delivery, DeliveryState, Outcome, Receipt
 from budgetd.outbox import Outbox

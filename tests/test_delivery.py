@@ -13,19 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetd.delivery import (
-    DEADLINE,
-    GIVE_UP_AFTER,
-    PAGE_DEADLINE,
-    PAGE_WAITS,
-    WAITS,
-    Answer,
-    InThisThread,
-    Lanes,
-    Outbound,
-    after,
-    deadline,
-)
+from budgetd.backoff import DEADLINE, GIVE_UP_AFTER, PAGE_DEADLINE, PAGE_WAITS, WAITS, after, deadline
+from budgetd.delivery import Answer, InThisThread, Lanes, Outbound
 from budgetd.message import Message
 from budgetd.model import Delivery, DeliveryState, Face, Kind, Outcome, Receipt, Severity
 

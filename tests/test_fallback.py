@@ -3,94 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from budgetd import clock
 from budgetd.channels.pagerduty_event import Target, events
-from budgetd.daemon import Inbox, deliver
-from budgetd.delivery import InThisThread
-from budgetd.evaluation import Evaluator
 from budgetd.faces.mail import letter
 from budgetd.faces.slack import post
-from budgetd.message import Message
-from budgetd.model import DeliveryState, Label, Outcome, Reason, Receipt, Severity
-from budgetd.outbox import Outbox
-from budgetd.rulebook import parse
-from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.builders import at
+from budgetd.model import DeliveryState, Outcome, Reason, Receipt
+from budgetd.stores.sqlite import open_store
 from tests.living import Bill, Hook, Place, running, until
+from tests.office import NOW, Office
 from tests.rules_text import HEAD, RULES, refused
 
-NOW = at("2026-11-18 12:00")
-SECOND = timedelta(seconds=1)
-RULEBOOK = """\
-version: 1
-channels:
-  pager: {url: "json://127.0.0.1/p", page: true, fallback: [finance, team], after: 2m}
-  finance: {url: "json://127.0.0.1/f", fallback: pager, after: 1m}
-  team: "json://127.0.0.1/t"
-routes: [{notify: [pager]}]
-rules:
-  - {id: all, type: cap, limit: 100, per: day}
-"""
-
-
-@dataclass
-class Desk:
-    """Implements `Sender`: answers what it is told to, and keeps what it took."""
-
-    answer: Receipt = field(default_factory=lambda: Receipt(Outcome.DELIVERED))
-    seen: list[Message] = field(default_factory=list)
-    taken: list[Message] = field(default_factory=list)
-
-    def send(self, message: Message, deadline: float) -> Receipt:
-        self.seen.append(message)
-        if self.answer.outcome is Outcome.DELIVERED:
-            self.taken.append(message)
-        return self.answer
-
-
-class Office:
-    """A state, three channels, and an outbox that sends in this thread."""
-
-    def __init__(self, store: SqliteStore, text: str = RULEBOOK) -> None:
-        self.store = store
-        self.desks: Mapping[str, Desk] = {name: Desk() for name in ("pager", "finance", "team")}
-        self.evaluator = Evaluator(store, parse(text, "rules.yaml", environment={}))
-        self.start()
-
-    def start(self) -> None:
-        """A new process on the same state."""
-        self.inbox: Inbox = queue.SimpleQueue()
-        lanes = InThisThread(self.desks, self.inbox.put)
-        self.outbox = Outbox(self.store, self.evaluator, lanes, {}, Random(1))
-
-    def tell(self, number: int = 1, now: datetime = NOW) -> None:
-        about = Label("test", f"test/{number}", "a test")
-        assert self.evaluator.tell(about, Reason.TEST, Severity.CRITICAL, "Nothing is wrong.", now)
-
-    def go(self, seconds: float) -> None:
-        """What happens by so many seconds after NOW."""
-        deliver(self.outbox, self.inbox, NOW + seconds * SECOND)
-
-    def taken(self) -> dict[str, int]:
-        return {name: len(desk.taken) for name, desk in self.desks.items()}
+DOWN = Receipt(Outcome.RETRY, "HTTP 503")
 
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     with contextlib.closing(open_store(tmp_path / "budgetd.db", NOW)) as store:
         yield Office(store)
-
-
-DOWN = Receipt(Outcome.RETRY, "HTTP 503")
 
 
 def test_what_is_taken_in_time_goes_nowhere_else(office: Office) -> None:
@@ -114,9 +49,12 @@ def test_after_a_while_the_fallbacks_get_it_and_say_why(office: Office) -> None:
     assert told.because == "You get this because pager has not taken it: HTTP 503."
     assert told.body.startswith(told.because)
     assert told.data["data"]["notice"] == office.desks["pager"].seen[0].data["data"]["notice"]
-    for seconds in (200, 400, 4000):
+    for seconds in (200, 290):
         office.go(seconds)
     assert office.taken() == {"pager": 0, "finance": 1, "team": 1}, "once"
+    office.pass_by(400, 4000, 100)
+    last = office.desks["finance"].taken[1:]
+    assert ["pager has taken nothing since" in message.body for message in last] == [True], "that it is down, once"
 
 
 def test_every_face_says_why(office: Office) -> None:
@@ -171,9 +109,10 @@ def test_a_fallback_has_no_fallback(office: Office) -> None:
     for seconds in (0, 130, 300, 1000):
         office.go(seconds)
     records = office.store.deliveries()
-    assert len({record.delivery.id for record in records}) == 3
-    assert {record.delivery.channel for record in records if record.delivery.because} == {"finance", "team"}
-    assert office.taken() == {"pager": 0, "finance": 0, "team": 1}
+    about_it = [record for record in records if record.delivery.notices[0].reason is Reason.TEST]
+    assert len(about_it) == 3
+    assert {record.delivery.channel for record in about_it if record.delivery.because} == {"finance", "team"}
+    assert office.desks["team"].taken[0].incident == about_it[0].delivery.notices[0].incident
 
 
 def test_what_was_handed_over_is_kept_as_it_was(office: Office) -> None:

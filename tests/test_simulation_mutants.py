@@ -8,7 +8,8 @@ from datetime import date, datetime
 
 import pytest
 
-from budgetd.delivery import Answer, deadline
+from budgetd.backoff import deadline
+from budgetd.delivery import Answer
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.http import Getter
 from budgetd.message import Flavour, render_safely

@@ -53,7 +53,7 @@ class Kind:
     one that can; neither may repeat a secret. `public` are the parts of a URL that may be shown although they look
     like tokens. `pager`: it wakes somebody. `signs`: it takes signing secrets (`secret:` in rules.yaml). `texts`: which
     texts an operator may write for it. `resent`: how often it is told what is firing, again, as it may forget; None: it
-    remembers.
+    remembers. `keyed`: the service, or whoever reads there, knows a repeated message by its id.
     """
 
     schemes: tuple[str, ...]
@@ -66,3 +66,4 @@ class Kind:
     signs: bool = False
     texts: tuple[str, ...] = ("title", "body")
     resent: timedelta | None = None
+    keyed: bool = False

@@ -187,4 +187,13 @@ def _public(url: str) -> Collection[str]:
 
 
 # A title or body of the operator's own would be in no annotation: they are made of the notices, again and again.
-KIND = Kind(("alertmanager", "alertmanagers"), AlertmanagerSender, _explain, _remark, _public, texts=(), resent=RESENT)
+KIND = Kind(
+    ("alertmanager", "alertmanagers"),
+    AlertmanagerSender,
+    _explain,
+    _remark,
+    _public,
+    texts=(),
+    resent=RESENT,
+    keyed=True,
+)

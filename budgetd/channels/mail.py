@@ -114,4 +114,4 @@ def _explain(url: str) -> str | None:
     return None
 
 
-KIND = Kind(schemes=SCHEMES, sender=_sender, explain=_explain, public=public)
+KIND = Kind(schemes=SCHEMES, sender=_sender, explain=_explain, public=public, keyed=True)

@@ -100,4 +100,4 @@ def _public(url: str) -> Collection[str]:
     return (found.source, found.component, found.group, found.event_class, found.severity, region)
 
 
-KIND = Kind(("pagerduty",), PagerDutySender, _explain, public=_public, pager=True, texts=("title",))
+KIND = Kind(("pagerduty",), PagerDutySender, _explain, public=_public, pager=True, texts=("title",), keyed=True)

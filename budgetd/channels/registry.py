@@ -71,6 +71,12 @@ def resent(urls: Mapping[str, str]) -> dict[str, timedelta]:
     return {name: kind.resent for name, kind in kinds if kind is not None and kind.resent is not None}
 
 
+def keyed(url: str) -> bool:
+    """Whether a message that is sent twice is known there as one."""
+    kind = native(url)
+    return kind is not None and kind.keyed
+
+
 def signs(url: str) -> bool:
     """Whether such a channel takes signing secrets."""
     kind = native(url)

@@ -92,4 +92,4 @@ def _public(url: str) -> Collection[str]:
     return (parts.netloc.rpartition("@")[2], parts.hostname or "", *words_of(parts.path))
 
 
-KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True, texts=())
+KIND = Kind(("webhook", "webhooks"), WebhookSender, _explain, _remark, _public, signs=True, texts=(), keyed=True)

@@ -11,10 +11,10 @@ from datetime import datetime
 
 from budgetd import channels, clock
 from budgetd.advice import advice
+from budgetd.backoff import DEADLINE
 from budgetd.channels import Sender
 from budgetd.commands import wiring
 from budgetd.commands.terminal import Terminal, cells, fit, show, terminal
-from budgetd.delivery import DEADLINE
 from budgetd.message import Flavour, render_safely
 from budgetd.model import (
     UNKNOWN_ORGANISATION,

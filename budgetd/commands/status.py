@@ -14,7 +14,8 @@ whole limit), instants RFC 3339 in UTC; what is not known is null.
                        scope[], amount, limit, share, reached[], incident, against, baseline, forecast (expected, low,
                        high: dollars at the period's end; reached_on: the UTC day on which the limit is reached)
     channels[]         name, configured, pending, given_up, last_delivered_at, failing_since, next_attempt_at,
-                       last_outcome, last_detail
+                       last_outcome, last_detail, breaker (state: closed, open, or half_open while one message is
+                       tried; failures in a row, since, probe_at: when what was tried before is tried again)
     sources[]          name, last_good_at, failing_since, failures, failure, message, next_poll_at (null: no daemon has
                        planned one), interval_seconds (between polls, as they are planned at present), widened (since
                        the service said "too many requests"), plan (in words), requests_today, requests_yesterday
@@ -127,7 +128,7 @@ def look(state: StateReader, rulebook: Rulebook | None, now: datetime) -> Overvi
     today = now.astimezone(UTC).date()
     polling = polling_states(state.planned(), state.requests(today - DAY), today)
     records, drifts = state.deliveries(limit=DELIVERIES), state.drifts(limit=DRIFTS)
-    return overview(memory, records, rules, groups, channels, days, polling, drifts)
+    return overview(memory, records, rules, groups, channels, days, polling, drifts, state.breakers())
 
 
 def daemon_of(database: Path) -> tuple[bool | None, int | None]:

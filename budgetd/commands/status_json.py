@@ -120,6 +120,18 @@ def _channel(each: ChannelState) -> dict[str, Any]:
         "next_attempt_at": instant(each.next_attempt_at),
         "last_outcome": each.last.outcome.value if each.last is not None and each.last.outcome is not None else None,
         "last_detail": each.last.detail if each.last is not None else None,
+        "breaker": _breaker(each),
+    }
+
+
+def _breaker(each: ChannelState) -> dict[str, Any]:
+    run = each.breaker
+    state = "closed" if run is None or not run.is_open else "half_open" if each.probing else "open"
+    return {
+        "state": state,
+        "failures": run.failures if run is not None else 0,
+        "since": instant(run.since) if run is not None else None,
+        "probe_at": instant(run.probe_at) if run is not None else None,
     }
 
 

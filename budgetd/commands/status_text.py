@@ -242,7 +242,7 @@ class Page:
         good = channel.last_delivered
         last = f"last delivered {short(good)} ({self._ago(good)})" if good is not None else "nothing delivered yet"
         if is_failing(channel) and channel.failing_since is not None:
-            return "FAILING", "red", ", ".join([self._since(channel.failing_since), *parts, last])
+            return "FAILING", "red", ", ".join([self._since(channel.failing_since), *parts, *_run(channel), last])
         if good is None and not channel.pending:
             return "unused", "dim", f"nothing was sent yet; try it: budgetd notify {name(channel.name)}"
         return "ok", "green", ", ".join([last, *parts])
@@ -394,6 +394,14 @@ def _why_nothing(each: RuleReadings) -> str:
     if each.rule.calendar.kind == "window":
         return "Watched by the daemon from minute to minute; what is above its limit is listed under Firing."
     return "It says nothing yet: it has no complete data for its days."
+
+
+def _run(channel: ChannelState) -> list[str]:
+    """How many failures in a row opened the channel's breaker; nothing while it is closed."""
+    run = channel.breaker
+    if run is None or not run.is_open:
+        return []
+    return [f"breaker open after {run.failures} failure{'s' if run.failures > 1 else ''} in a row"]
 
 
 def is_failing(channel: ChannelState) -> bool:

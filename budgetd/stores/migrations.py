@@ -48,6 +48,18 @@ _SENDABLE = """CREATE VIEW sendable AS
           AND NOT mine.superseded AND NOT theirs.superseded
           AND older.state = 'pending' AND older.channel = delivery.channel
           AND (older.created_at, older.id) < (delivery.created_at, delivery.id))"""
+# The same without what waits for its channel's breaker; a message that was never tried may be the probe sooner.
+_SENDABLE_WITH_BREAKERS = _SENDABLE.replace(
+    " AS held_until\n",
+    """ AS held_until,
+           coalesce(CASE delivery.attempts WHEN 0 THEN breaker.fresh_at ELSE breaker.probe_at END, '') AS probed_at
+""",
+).replace(
+    "    LEFT JOIN channel_hold",
+    """    LEFT JOIN breaker
+      ON breaker.organisation = delivery.organisation AND breaker.channel = delivery.channel
+    LEFT JOIN channel_hold""",
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -333,6 +345,25 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE notice_of_four_kinds RENAME TO notice",
             "CREATE INDEX notice_incident ON notice (organisation, incident, sequence)",
             _SENDABLE,
+        ),
+    ),
+    Migration(
+        "breakers of channels, and what is told together after an outage",
+        (
+            "DROP VIEW sendable",
+            "ALTER TABLE delivery ADD COLUMN gathered TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE breaker (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                channel TEXT NOT NULL,
+                failures INTEGER NOT NULL CHECK (failures > 0),
+                since TEXT NOT NULL CHECK (since LIKE '____-__-__T__:__:__.______Z'),
+                outcome TEXT NOT NULL,
+                detail TEXT NOT NULL,
+                probe_at TEXT CHECK (probe_at LIKE '____-__-__T__:__:__.______Z'),
+                fresh_at TEXT CHECK (fresh_at LIKE '____-__-__T__:__:__.______Z'),
+                PRIMARY KEY (organisation, channel)
+            ) STRICT, WITHOUT ROWID""",
+            _SENDABLE_WITH_BREAKERS,
         ),
     ),
 )

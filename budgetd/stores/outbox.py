@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from budgetd.breaker import Breaker
 from budgetd.model import Delivery, DeliveryState, Face, Muted, Outcome, Receipt, Superseded
 from budgetd.store import StoreError
 from budgetd.stores import records
@@ -34,6 +35,7 @@ def _oldest_due(connection: sqlite3.Connection, channel: str, now: datetime) -> 
            WHERE organisation = :home AND channel = :channel
              AND (next_attempt_at <= :now OR next_attempt_at > :beyond)
              AND (held_until <= :now OR held_until > :beyond)
+             AND (probed_at <= :now OR probed_at > :beyond)
              AND coalesce(muted_until, '') <= :now
            ORDER BY created_at, id LIMIT 1""",
         {"home": HOME, "channel": channel, "now": instant_text(now), "beyond": instant_text(now + LONGEST_WAIT)},
@@ -43,7 +45,7 @@ def _oldest_due(connection: sqlite3.Connection, channel: str, now: datetime) -> 
 
 # Channels with an attempt under way are left out: nothing can be begun there before it is settled.
 NEXT_DUE = """
-    SELECT min(max(next_attempt_at, held_until, coalesce(muted_until, ''))) FROM sendable
+    SELECT min(max(next_attempt_at, held_until, probed_at, coalesce(muted_until, ''))) FROM sendable
     WHERE organisation = ? AND channel NOT IN (
         SELECT delivery.channel FROM attempt
         JOIN delivery ON delivery.organisation = attempt.organisation AND delivery.id = attempt.delivery
@@ -57,9 +59,9 @@ def add(connection: sqlite3.Connection, delivery: Delivery) -> None:
     added = connection.execute(
         """INSERT INTO delivery
                (organisation, id, channel, created_at, next_attempt_at, page, face, state, attempts, because,
-                muted_until, muted_by)
+                muted_until, muted_by, gathered)
            VALUES (:home, :id, :channel, :created_at, :next_attempt_at, :page, :face, :state, :attempts, :because,
-                   :muted_until, :muted_by)
+                   :muted_until, :muted_by, :gathered)
            ON CONFLICT DO NOTHING""",
         values,
     ).rowcount
@@ -185,6 +187,31 @@ def hold(connection: sqlite3.Connection, delivery: str, until: datetime) -> None
            ON CONFLICT DO UPDATE SET until = excluded.until""",
         {"home": HOME, "delivery": delivery, "until": instant_text(until)},
     )
+
+
+def keep_breaker(connection: sqlite3.Connection, delivery: str, breaker: Breaker | None, now: datetime) -> None:
+    """The breaker of the delivery's channel; when an open one is closed, what waits there has waited long enough."""
+    values = {"home": HOME, "delivery": delivery, "now": instant_text(now)}
+    if breaker is not None:
+        connection.execute(
+            """INSERT OR REPLACE INTO breaker
+                   (organisation, channel, failures, since, outcome, detail, probe_at, fresh_at)
+               VALUES (:home, :channel, :failures, :since, :outcome, :detail, :probe_at, :fresh_at)""",
+            {**values, **records.breaker_values(breaker)},
+        )
+        return
+    closed = connection.execute(
+        """DELETE FROM breaker WHERE organisation = :home AND channel = (
+               SELECT channel FROM delivery WHERE organisation = :home AND id = :delivery)
+           RETURNING channel, probe_at""",
+        values,
+    ).fetchone()
+    if closed is not None and closed["probe_at"] is not None:
+        connection.execute(
+            """UPDATE delivery INDEXED BY delivery_pending SET next_attempt_at = min(next_attempt_at, :now)
+               WHERE organisation = :home AND channel = :channel AND state = 'pending'""",
+            {**values, "channel": closed["channel"]},
+        )
 
 
 def keep_thread(connection: sqlite3.Connection, delivery: str, incident: str, receipt: Receipt) -> None:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import cast
 
+from budgetd.breaker import Breaker
 from budgetd.model import (
     Attempt,
     Basis,
@@ -191,6 +192,11 @@ class SqliteReader:
         )
         return tuple(records.incident(row) for row in rows)
 
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The breakers of the channels whose last attempts failed."""
+        rows = self._database.rows("SELECT * FROM breaker WHERE organisation = ?", (HOME,))
+        return {row["channel"]: records.breaker(row) for row in rows}
+
     def notices(self, incident: str) -> tuple[Notice, ...]:
         """An incident's notices in the order of their sequence."""
         rows = self._database.rows(
@@ -260,7 +266,10 @@ class SqliteReader:
         for row in self._database.rows(_NOTICES_OF_DELIVERIES, (HOME, wanted, remaining)):
             notices[row["delivery"]].append(records.notice(row))
         rows = self._database.rows(
-            """SELECT * FROM delivery WHERE organisation = ? AND id IN (SELECT value FROM json_each(?))
+            """SELECT *, (SELECT count(*) FROM attempt
+                          WHERE attempt.organisation = delivery.organisation AND attempt.delivery = delivery.id
+                            AND outcome = 'unknown') AS in_doubt
+               FROM delivery WHERE organisation = ? AND id IN (SELECT value FROM json_each(?))
                ORDER BY created_at, id""",
             (HOME, wanted),
         )

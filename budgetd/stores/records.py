@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from pydantic import TypeAdapter
 
+from budgetd.breaker import Breaker
 from budgetd.model import (
     Act,
     Attempt,
@@ -235,6 +236,7 @@ def delivery_values(delivery: Delivery) -> Values:
         "because": delivery.because,
         "muted_until": _text_or_none(delivery.muted_until),
         "muted_by": delivery.muted_by,
+        "gathered": delivery.gathered,
     }
 
 
@@ -252,6 +254,32 @@ def delivery(row: sqlite3.Row, notices: tuple[Notice, ...]) -> Delivery:
         because=row["because"],
         muted_until=_instant_or_none(row["muted_until"]),
         muted_by=row["muted_by"],
+        gathered=row["gathered"],
+        in_doubt=row["in_doubt"],
+    )
+
+
+def breaker_values(breaker: Breaker) -> Values:
+    return {
+        "channel": breaker.channel,
+        "failures": breaker.failures,
+        "since": instant_text(breaker.since),
+        "outcome": breaker.outcome,
+        "detail": breaker.detail,
+        "probe_at": _text_or_none(breaker.probe_at),
+        "fresh_at": _text_or_none(breaker.fresh_at),
+    }
+
+
+def breaker(row: sqlite3.Row) -> Breaker:
+    return Breaker(
+        channel=row["channel"],
+        failures=row["failures"],
+        since=instant(row["since"]),
+        outcome=Outcome(row["outcome"]),
+        detail=row["detail"],
+        probe_at=_instant_or_none(row["probe_at"]),
+        fresh_at=_instant_or_none(row["fresh_at"]),
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from budgetd.breaker import Breaker
 from budgetd.model import Changes, CostDay, Delivery, DeliveryState, Face, Notice, Organisation, Outcome, Receipt
 from budgetd.money import canonical
 from budgetd.period import DAY
@@ -139,6 +140,7 @@ class SqliteStore(SqliteReader):
         hold_channel_until: datetime | None = None,
         face: Face | None = None,
         incident: str = "",
+        breaker: Breaker | None = None,
     ) -> None:
         """Record what became of the attempt under way, and when the next one is, if there is one."""
         with self._database.transaction() as connection:
@@ -150,6 +152,7 @@ class SqliteStore(SqliteReader):
                 outbox.hold(connection, delivery, hold_channel_until)
             if incident:
                 outbox.keep_thread(connection, delivery, incident, receipt)
+            outbox.keep_breaker(connection, delivery, breaker, now)
 
     def thread(self, channel: str, incident: str) -> str:
         """The memo under which the channel's next message of the incident goes on; empty when there is none."""

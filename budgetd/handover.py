@@ -1,0 +1,151 @@
+"""What a channel does not take is told elsewhere: the message to its fallbacks, and that it is so to the operators."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from budgetd import breaker as breakers_
+from budgetd.breaker import Breaker
+from budgetd.evaluation import Evaluator
+from budgetd.message import render_safely
+from budgetd.model import Changes, Delivery, Label, Reason, Receipt, Severity, identity
+from budgetd.store import Store
+from budgetd.wording import instant
+
+
+class Handover:
+    """Makes the deliveries to fallbacks and the complaints, each once; a second time changes nothing in the store.
+
+    Every method raises StoreError.
+    """
+
+    def __init__(self, store: Store, evaluator: Evaluator) -> None:
+        self._store = store
+        self._evaluator = evaluator
+        self._handed_over: set[str] = set()
+        self._complained: set[tuple[str, datetime]] = set()
+        self.next_at: datetime | None = None
+        """When the next message goes to a fallback, if its channel has not taken it by then."""
+
+    def look_after(self, leaving: Collection[str], now: datetime) -> None:
+        """Give to fallbacks what their channels have not taken in time, and complain of channels that take nothing.
+
+        `leaving`: the deliveries that are under way just now. What is handed over stays due in its own channel.
+        """
+        self.next_at = None
+        if not leaving and self._store.next_due() is None:
+            return
+        known = self._store.breakers()
+        if not known and not any(channel.fallback for channel in self._evaluator.rulebook.channels.values()):
+            return
+        outbox = self._store.recall().outbox
+        for delivery, at in self._waiting(outbox, known, leaving, now):
+            if at <= now:
+                self.hand_over(delivery, self._last_word(delivery), now)
+            else:
+                self.next_at = min(at, self.next_at or at)
+        for each in known.values():
+            self._complain(each, [delivery for delivery in outbox if delivery.channel == each.channel], now)
+
+    def _waiting(
+        self, outbox: Collection[Delivery], known: Mapping[str, Breaker], leaving: Collection[str], now: datetime
+    ) -> list[tuple[Delivery, datetime]]:
+        """What has fallbacks that do not have it yet, and when they get it: at once where a breaker is open."""
+        channels, found = self._evaluator.rulebook.channels, list[tuple[Delivery, datetime]]()
+        for delivery in outbox:
+            channel = channels.get(delivery.channel)
+            if channel is None or not channel.fallback or delivery.because or delivery.id in self._handed_over:
+                continue
+            hopeless = delivery.id not in leaving and _is_stuck(delivery, known.get(delivery.channel), now)
+            found.append((delivery, delivery.wanted_at if hopeless else delivery.wanted_at + channel.after))
+        return found
+
+    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+        """Make the deliveries to the fallbacks, if there are any and it was not done before."""
+        if delivery.because or not delivery.notices or delivery.id in self._handed_over:
+            return
+        channels = self._evaluator.rulebook.channels
+        own = channels.get(delivery.channel)
+        names = [name for name in (own.fallback if own is not None else ()) if name in channels]
+        made = [
+            Delivery(
+                id=identity("dlv", delivery.id, "instead", name),
+                channel=name,
+                notices=notices,
+                created_at=now,
+                next_attempt_at=now,
+                page=channels[name].page,
+                because=f"{delivery.channel} has not taken it: {why}",
+            )
+            for name in names
+            if (notices := tuple(each for each in delivery.notices if not self._has(name, each.id, delivery)))
+        ]
+        if made:
+            self._store.commit(Changes(at=now, deliveries=tuple(made)))
+            self._handed_over.add(delivery.id)
+
+    def _has(self, channel: str, notice: str, delivery: Delivery) -> bool:
+        """Whether the fallback got it before as part of something else: what was gathered has a past of its own."""
+        if not delivery.gathered:
+            return False
+        kept = (record.delivery for record in self._store.deliveries(notice))
+        return any(each.channel == channel and each.because for each in kept)
+
+    def _last_word(self, delivery: Delivery) -> str:
+        """What became of the last attempt, in words."""
+        records = self._store.deliveries(delivery.notices[0].id if delivery.notices else None)
+        ended = [
+            attempt
+            for record in records
+            if record.delivery.id == delivery.id
+            for attempt in record.attempts
+            if attempt.outcome is not None
+        ]
+        if ended:
+            return ended[-1].detail or ended[-1].outcome or ""
+        run = self._store.breakers().get(delivery.channel)
+        return run.detail if run is not None and run.is_open and run.detail else "there is no answer yet"
+
+    def escalate(self, delivery: Delivery, receipt: Receipt, now: datetime, *, given_up: bool) -> None:
+        """Tell others of a message that is given up, or that somebody must mend its channel for."""
+        if _of_undeliverable(delivery):
+            return
+        outcome = "was given up" if given_up else "is not accepted and will be tried again"
+        title = render_safely(delivery, now).title
+        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}\nIt says: {title}"
+        about = Label("channel", f"{delivery.id}/{'given_up' if given_up else 'pending'}", delivery.channel)
+        self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst([delivery]), text, now, everybody=given_up)
+
+    def _complain(self, run: Breaker, waiting: Collection[Delivery], now: datetime) -> None:
+        """Tell others, once in each run of failures, of a channel that takes nothing."""
+        told = [delivery for delivery in waiting if not _of_undeliverable(delivery) and delivery.wanted_at <= now]
+        pager = run.channel in self._evaluator.rulebook.pagers
+        if not told or (run.channel, run.since) in self._complained:
+            return
+        if breakers_.is_worth_telling(run, now, pager=pager):
+            self._complained.add((run.channel, run.since))
+            many = f"{len(told):,} messages wait and go" if len(told) > 1 else "A message waits and goes"
+            first = min(told, key=lambda delivery: delivery.wanted_at)
+            text = (
+                f"Channel {run.channel} has taken nothing since {instant(run.since)}: {run.detail}\n"
+                f"{many} out when it does again. The oldest says: {render_safely(first, now).title}"
+            )
+            about = Label("channel", f"down/{run.channel}/{run.since.isoformat()}", run.channel)
+            self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst(told), text, now)
+
+
+def _is_stuck(delivery: Delivery, run: Breaker | None, now: datetime) -> bool:
+    """Whether its channel is known to take nothing, and it was tried, or cannot be."""
+    until = run.holds_until(delivery) if run is not None else None
+    return until is not None and (delivery.attempts > 0 or until > now)
+
+
+def _worst(deliveries: Collection[Delivery]) -> Severity:
+    severities = (notice.severity for delivery in deliveries for notice in delivery.notices)
+    return max(severities, key=lambda severity: severity.rank, default=Severity.WARNING)
+
+
+def _of_undeliverable(delivery: Delivery) -> bool:
+    """Whether the delivery itself only tells of another one: that would go round for ever."""
+    return all(notice.reason is Reason.UNDELIVERABLE for notice in delivery.notices)
