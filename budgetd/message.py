@@ -315,7 +315,7 @@ def _how_far(notices: Iterable[Notice]) -> str:
 
 def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_Block]:
     oldest = min(notices, key=lambda notice: notice.created_at)
-    listed = [f"- {wording.severity_word(notice)}: {wording.title(notice)}" for notice in notices[:MOST_LINES]]
+    listed = [f"- {wording.severity_word(notice)}: {wording.listed(notice, now)}" for notice in notices[:MOST_LINES]]
     left_out = len(notices) - len(listed)
     if left_out:
         listed.append(f"and {left_out:,} more; budgetd alerts lists them all.")

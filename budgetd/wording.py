@@ -378,6 +378,11 @@ def is_late(notice: Notice, now: datetime) -> bool:
     return now - notice.created_at > LATE_AFTER
 
 
+def listed(notice: Notice, now: datetime) -> str:
+    """The notice's title as a line among others, with when it was decided where that is long ago."""
+    return f"{title(notice)} ({instant(notice.created_at)})" if is_late(notice, now) else title(notice)
+
+
 def quieting(notice: Notice) -> tuple[tuple[str, str], ...]:
     """The commands that quiet an incident, and what each of them does."""
     return (

@@ -147,6 +147,7 @@ def test_news_is_tried_though_the_breaker_is_open_and_lets_the_others_go(office:
     assert digest.because == "The channel took nothing for a while; this is what waited for it."
     assert digest.because in digest.body
     assert "decided 1 hour ago" in digest.body
+    assert digest.body.count("Test message from budgetd (18 Nov 2026 12:0") == 5, "each with when it was decided"
     assert office.store.recall().outbox == ()
     assert office.store.breakers() == {}
 

@@ -436,7 +436,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
     oldest = min(notices, key=lambda notice: notice.created_at)
     reasons = {notice.reason for notice in notices}
     same = wording.why(notices[0]) if len(reasons) == 1 and Reason.STEP_REACHED not in reasons else ""
-    lines = "".join(_listed(notice) for notice in notices[:MOST_LINES])
+    lines = "".join(_listed(notice, now) for notice in notices[:MOST_LINES])
     left_out = len(notices) - MOST_LINES
     more = f"and {left_out:,} more; budgetd alerts lists them all." if left_out > 0 else ""
     tone = _tone_of_all(message)
@@ -456,7 +456,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
     return [row for row in rows if row]
 
 
-def _listed(notice: Notice) -> str:
+def _listed(notice: Notice, now: datetime) -> str:
     """An alert among others: how bad, what, and its bar."""
     tone, facts = _tone(notice), notice.facts
     bar = _bar(_parts(facts), 6, _TONES[tone][0])
@@ -465,7 +465,7 @@ def _listed(notice: Notice) -> str:
         f'<tr><td class="line" style="padding:10px 0;border-top:1px solid #e3e7ed;word-break:break-word">'
         f'<span class="{tone}" style="color:{_TONES[tone][1]};font-weight:600">'
         f"{for_html(wording.severity_word(notice))}</span> "
-        f'<span class="text" style="color:#111827">{for_html(wording.title(notice))}</span>{below}</td></tr>\n'
+        f'<span class="text" style="color:#111827">{for_html(wording.listed(notice, now))}</span>{below}</td></tr>\n'
     )
 
 

@@ -283,7 +283,8 @@ def _data_line(facts: Facts) -> str:
 def _batch(message: Message) -> list[Json]:
     """The worst first, ten lines and how many more there are."""
     notices = message.notices
-    lines = [f"{mark(each.severity, each.kind)} {wording.title(each)}" for each in notices[:MOST_LINES]]
+    sent = datetime.fromisoformat(message.data["data"]["sent_at"])
+    lines = [f"{mark(each.severity, each.kind)} {wording.listed(each, sent)}" for each in notices[:MOST_LINES]]
     if len(notices) > MOST_LINES:
         lines.append(f"and {len(notices) - MOST_LINES:,} more; budgetd alerts lists them all.")
     same = len({each.reason for each in notices}) == 1 and notices[0].reason is not Reason.STEP_REACHED

@@ -122,7 +122,7 @@ def _batch(message: Message, now: datetime) -> Json:
             _text(message.because),
             _text(late_note(oldest, now)),
             _text(wording.why(notices[0]) if same else ""),
-            *map(_listed, notices[:MOST_LINES]),
+            *(_listed(notice, now) for notice in notices[:MOST_LINES]),
             _text(f"and {left_out:,} more; budgetd alerts lists them all." if left_out > 0 else ""),
             _small(f"Data through {wording.instant(min(through))}. {lacking}." if through else ""),
             _small(f"Alert {message.id}"),
@@ -130,9 +130,9 @@ def _batch(message: Message, now: datetime) -> Json:
     )
 
 
-def _listed(notice: Notice) -> Json:
+def _listed(notice: Notice, now: datetime) -> Json:
     word = _run(f"{wording.severity_word(notice)}: ", weight="Bolder", color=_colour(notice))
-    return _block(word, _run(wording.title(notice)))
+    return _block(word, _run(wording.listed(notice, now)))
 
 
 def _colour(notice: Notice) -> str:
