@@ -83,7 +83,19 @@ def wait(failures: int, jitter: Random, *, page: bool) -> float:
     Full jitter above a small floor: what failed together does not come back together.
     """
     waits = PAGE_WAITS if page else WAITS
-    longest = waits[min(max(failures, 0), len(waits) - 1)]
+    return _spread(waits[min(max(failures, 0), len(waits) - 1)], jitter)
+
+
+def wait_in_outage(seconds: float, jitter: Random, *, page: bool) -> float:
+    """Seconds until the next attempt on a channel that has been down for so many: about as long again.
+
+    The waits of a single message grow just so. Counting failures would not do: there is one for each new message.
+    """
+    waits = PAGE_WAITS if page else WAITS
+    return _spread(min(max(seconds, waits[0]), waits[-1]), jitter)
+
+
+def _spread(longest: float, jitter: Random) -> float:
     return jitter.uniform(max(LEAST_WAIT, longest / 10), longest)
 
 

@@ -66,7 +66,8 @@ def after(
     broken = receipt.outcome in _BROKEN
     if failures < OPENS_AFTER and not broken:
         return run
-    own = backoff.broken_wait(jitter) if broken else backoff.wait(failures - OPENS_AFTER, jitter, page=delivery.page)
+    outage = (now - since).total_seconds()
+    own = backoff.broken_wait(jitter) if broken else backoff.wait_in_outage(outage, jitter, page=delivery.page)
     wait, asked = max(own, backoff.asked(receipt)), backoff.asked(receipt)
     fresh = max(asked, min(wait, FRESH_PAGE_WAIT if delivery.page else FRESH_WAIT))
     return replace(run, probe_at=now + timedelta(seconds=wait), fresh_at=now + timedelta(seconds=fresh))

@@ -125,11 +125,11 @@ class Handover:
             return
         if breakers_.is_worth_telling(run, now, pager=pager):
             self._complained.add((run.channel, run.since))
-            many = f"{len(told):,} messages wait and go" if len(told) > 1 else "A message waits and goes"
+            many = f"{len(told):,} messages wait" if len(told) > 1 else "A message waits"
             first = min(told, key=lambda delivery: delivery.wanted_at)
             text = (
-                f"Channel {run.channel} has taken nothing since {instant(run.since)}: {run.detail}\n"
-                f"{many} out when it does again. The oldest says: {render_safely(first, now).title}"
+                f"Channel {run.channel} has taken nothing since {instant(run.since)}: {run.detail.rstrip('.')}. "
+                f"{many} for it. The oldest says: {render_safely(first, now).title}"
             )
             about = Label("channel", f"down/{run.channel}/{run.since.isoformat()}", run.channel)
             self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst(told), text, now)

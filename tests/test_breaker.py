@@ -73,6 +73,15 @@ def test_what_is_delivered_ends_it() -> None:
     assert run_of(*FAILURES, Outcome.DELIVERED) is None
 
 
+def test_it_is_tried_after_about_as_long_as_it_has_lasted_and_not_by_the_count_of_messages() -> None:
+    run: Breaker | None = None
+    for second in range(0, 360, 10):
+        run = breaker.after(run, waiting(), DOWN, NOW + second * SECOND, Random(second))
+    assert run is not None
+    assert run.probe_at is not None
+    assert SECOND <= run.probe_at - (NOW + 350 * SECOND) <= 350 * SECOND
+
+
 def test_it_asks_no_sooner_than_the_service_allows() -> None:
     before = run_of(*[Outcome.RETRY] * OPENS_AFTER)
     run = breaker.after(before, waiting(), Receipt(Outcome.RETRY, after=600.0), NOW, Random(1))
@@ -188,10 +197,9 @@ def test_a_message_that_is_not_accepted_spoils_no_other(office: Office) -> None:
     office.pass_by(1, 4000, 10)
     office.desks["team"].answer = WELL
     office.pass_by(4001, 12_000, 60)
-    assert [(len(message.notices), message.face) for message in office.desks["team"].taken] == [
-        (1, Face.MINIMAL),
-        (3, Face.RICH),
-    ]
+    sizes = [(len(message.notices), message.face) for message in office.desks["team"].taken]
+    assert sum(size for size, _ in sizes) == 4
+    assert [size for size, face in sizes if face is Face.MINIMAL] == [1], "by itself"
 
 
 def test_that_it_is_down_is_told_elsewhere_once(office: Office) -> None:
@@ -200,8 +208,8 @@ def test_that_it_is_down_is_told_elsewhere_once(office: Office) -> None:
     office.pass_by(0, 40_000, 30)
     (told,) = office.desks["finance"].taken
     assert told.title == "An alert could not be delivered"
-    assert "Channel team has taken nothing since 18 Nov 2026 12:00 UTC: HTTP 503" in told.body
-    assert "A message waits and goes out when it does again. The oldest says: Test message from budgetd" in told.body
+    assert "Channel team has taken nothing since 18 Nov 2026 12:00 UTC: HTTP 503. " in told.body
+    assert "A message waits for it. The oldest says: Test message from budgetd" in told.body
     office.start()
     office.pass_by(40_030, 80_000, 30)
     assert len(office.desks["finance"].taken) == 1, "nor again after a restart"
