@@ -9,7 +9,7 @@ from datetime import datetime
 from budgetd import notices, routing
 from budgetd.model import Delivery, Incident, Muted, Notice, State, Superseded
 from budgetd.mutes import Item, Mute, Mutes
-from budgetd.routing import Addressed
+from budgetd.routing import Addressed, present_name
 from budgetd.rulebook import Rulebook
 from budgetd.scope import Naming
 from budgetd.store import Memory
@@ -50,7 +50,7 @@ class Addressing:
             return ()
         for delivery in self.memory.outbox:
             items = self._items(delivery.notices)
-            mute = mutes.of_all(items, delivery.channel, page=delivery.page, now=self.now)
+            mute = mutes.of_all(items, present_name(delivery.channel), page=delivery.page, now=self.now)
             waits = delivery.muted_until is not None and delivery.muted_until > self.now
             if mute is not None and (mute.until, mute.by) != (delivery.muted_until, delivery.muted_by):
                 found.append(Muted(delivery.id, mute.until, mute.by))
@@ -95,7 +95,7 @@ class Addressing:
         by_notice, mutes, pagers = {item.notice.id: item for item in items}, self._mutes, self.rulebook.pagers
 
         def mute(notice: Notice, channel: str) -> Mute | None:
-            return mutes.of(by_notice[notice.id], channel, page=channel in pagers, now=self.now)
+            return mutes.of(by_notice[notice.id], present_name(channel), page=channel in pagers, now=self.now)
 
-        told, lasting = self.memory.told, self.rulebook.resent
-        return routing.deliveries(addressed, channels, pagers, told, self.now, lasting, mute)
+        told, lasting, retired = self.memory.told, self.rulebook.resent, self.rulebook.retired
+        return routing.deliveries(addressed, channels, pagers, told, self.now, lasting, retired, mute)

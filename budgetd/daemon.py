@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from budgetd import blind, clock
+from budgetd import blind, clock, moving
 from budgetd.caretaker import Caretaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
@@ -489,9 +489,10 @@ class Daemon:
         except RulebookError as error:
             self._keep_old_rules(error, now)
         else:
+            rulebook, moved = moving.change_over(self.store, self.evaluator.rulebook, rulebook, now)
             equipment = self.equip(rulebook)
             self.evaluator.reload(rulebook, now)
-            self.outbox.use(equipment.senders, equipment.flavours)
+            self.outbox.use(equipment.senders, equipment.flavours, moved)
             self.broken_rules = False
             log.info("reloaded: %d rules, %d channels", len(rulebook.rules), len(rulebook.channels))
         self.supervisor.tell("READY=1")

@@ -265,6 +265,7 @@ class Reason(StrEnum):
     CONTRACT_DRIFT = "contract_drift"
     DIGEST = "digest"
     TEMPLATE_FAILED = "template_failed"
+    CHANNEL_MOVED = "channel_moved"
     # not said (OVER: the incident is resolved and stays so)
     ALREADY_ANNOUNCED = "already_announced"
     BELOW_FIRST_STEP = "below_first_step"
@@ -664,10 +665,34 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a channel led when it was last looked at: a fingerprint of its address. `page`: it wakes somebody."""
+
+    channel: str
+    fingerprint: str
+    page: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The deliveries of a channel that are `to` have another one from now on, and its breaker is closed.
+
+    They are those that open incidents were told by, and the ends that wait; with `whole` all of them; with `delivery`
+    only that one. A channel that moves to itself only leads elsewhere.
+    """
+
+    channel: str
+    to: str
+    whole: bool = False
+    delivery: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """All that one evaluation changes; it is committed whole or not at all.
 
     `through`: how far `source` reaches. `rates` replace all that were kept; None: they stay.
+    `destinations` likewise.
     `requests`: how many the poll of `source` took; they count for the UTC day of `at`. `planned`: its next poll.
     """
 
@@ -691,6 +716,8 @@ class Changes:
     rates: tuple[RateTexts, ...] | None = None
     requests: int = 0
     planned: Planned | None = None
+    moved: tuple[Moved, ...] = ()
+    destinations: tuple[Destination, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

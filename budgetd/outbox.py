@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from budgetd.model import (
     DeliveryState,
     Kind,
     Label,
+    Moved,
     Outcome,
     Reason,
     Receipt,
@@ -60,6 +61,7 @@ class Outbox:
         self._jitter = jitter
         self._status_page = status_page
         self._in_flight: dict[str, Delivery] = {}
+        self._left_before: dict[str, Moved] = {}
         self._handover = Handover(store, evaluator)
         self._again = Resending()
 
@@ -78,16 +80,25 @@ class Outbox:
         """When a channel that forgets is told again what is firing; None when there is none to tell."""
         return self._again.next_due(self._evaluator.rulebook.resent, self._busy())
 
-    def use(self, senders: Mapping[str, Sender], flavours: Mapping[str, Flavour]) -> None:
-        """After a reload: send through these channels; what is in flight is settled as before."""
+    def use(
+        self, senders: Mapping[str, Sender], flavours: Mapping[str, Flavour], moved: Collection[Moved] = ()
+    ) -> None:
+        """After a reload: send through these channels; what is in flight is settled as before.
+
+        `moved`: the channels that lead elsewhere by now. What is in flight is on its way to where they led before.
+        """
         self._lanes.replace(senders)
         self._flavours = flavours
+        away = {each.channel: each for each in moved if not each.whole}
+        for delivery in self._in_flight.values():
+            if delivery.channel in away:
+                self._left_before[delivery.id] = replace(away[delivery.channel], delivery=delivery.id)
 
     def send_due(self, now: datetime, most: int | None = None) -> int:
         """Hand every due delivery of an idle channel to its lane, or so many of them. How many there were."""
         due = self._store.due(now, self._busy())[:most]
         for delivery in due:
-            if delivery.channel in self._evaluator.rulebook.channels:
+            if delivery.channel in self._evaluator.rulebook.destinations:
                 self._send(self._gathered(delivery, now), now)
             else:
                 self._give_up(delivery, REMOVED, now)
@@ -117,6 +128,9 @@ class Outbox:
             return False
         self._keep(delivery, answer.receipt, after(delivery, answer.receipt, now, self._jitter), now)
         del self._in_flight[answer.delivery]
+        moved = self._left_before.pop(delivery.id, None)
+        if moved is not None and answer.receipt.outcome is Outcome.DELIVERED:
+            self._store.commit(Changes(at=now, moved=(moved,)))
         return answer.receipt.outcome is Outcome.DELIVERED
 
     def _gathered(self, delivery: Delivery, now: datetime) -> Delivery:
@@ -160,7 +174,7 @@ class Outbox:
         if delivery.channel in self._evaluator.rulebook.keyed:
             delivery = replace(delivery, in_doubt=0)
         plain = render_safely(delivery, now, flavour, self._status_page)
-        texts = self._evaluator.rulebook.channels[delivery.channel].texts
+        texts = self._evaluator.rulebook.destinations[delivery.channel].texts
         message, blots = own_words.put(plain, texts)
         for blot in blots:
             log.warning("the %s of channel %s could not be made: %s", blot.text, delivery.channel, blot.message)
@@ -174,6 +188,12 @@ class Outbox:
         self._keep(delivery, receipt, Settlement(DeliveryState.GIVEN_UP, escalate=True), now)
 
     def _keep(self, delivery: Delivery, receipt: Receipt, result: Settlement, now: datetime) -> None:
+        present = routing.present_name(delivery.channel)
+        if result.escalate and present != delivery.channel and present in self._evaluator.rulebook.channels:
+            # The old address takes nothing any more, say because its key was changed: the present one is told.
+            self._store.settle(delivery.id, receipt, now, state=DeliveryState.PENDING, next_attempt_at=now)
+            self._store.commit(Changes(at=now, moved=(Moved(delivery.channel, present, delivery=delivery.id),)))
+            return
         # Told before it is settled: a kill between the two tells nobody twice, and in the other order tells nobody.
         if result.escalate:
             self._handover.escalate(delivery, receipt, now, given_up=result.state is DeliveryState.GIVEN_UP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from budgetd.model import Delivery, Face, Kind, Notice, Reason, Severity, Superseded, identity
 from budgetd.mutes import Mute
@@ -17,6 +17,26 @@ MOST_TOGETHER = 100
 OVERDUE_AFTER = timedelta(minutes=30)
 _DOUBT = "Some of it may have arrived before."
 _ENDS = (Kind.RESOLVE, Kind.ACKNOWLEDGE)
+
+
+# What no channel's name in a rules file can hold.
+_RETIRED = "~"
+
+
+def retired_name(channel: str, now: datetime) -> str:
+    """What a channel's way out is called that is not in the rules file any more, from now on."""
+    return f"{channel}{_RETIRED}{now:%Y%m%dT%H%M%SZ}"
+
+
+def present_name(channel: str) -> str:
+    """The name of a channel in the rules file, also of a retired one."""
+    return channel.partition(_RETIRED)[0]
+
+
+def retired_at(channel: str) -> datetime | None:
+    """Since when the channel is retired; None: it is not."""
+    _, _, when = channel.partition(_RETIRED)
+    return datetime.strptime(when, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if when else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +57,19 @@ def recipients(
     channels: Sequence[str],
     told: frozenset[str],
     lasting: Collection[str] = (),
+    retired: Collection[str] = (),
 ) -> frozenset[str]:
     """The channels that the notice goes to.
 
-    A resolve, or that somebody has it, goes to whoever may have been sent its trigger, whatever the routes say by now;
+    A resolve, or that somebody has it, goes to whoever may have been sent its trigger, whatever the routes say by now,
+    also to what is `retired`;
     the end of a period only to pagers, which would stay open, and to others where an alert lasts until it is ended.
     What only informs pages nobody. A trigger that nobody is named for goes to every channel: an alert without a reader
     is silence.
     """
     notice = item.notice
     if notice.kind in _ENDS:
-        known = told & frozenset(channels)
+        known = told & frozenset((*channels, *retired))
         return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
     if notice.kind is Kind.INFORM and notice.severity is Severity.INFO:
@@ -62,6 +84,7 @@ def deliveries(
     told: Mapping[str, frozenset[str]],
     now: datetime,
     lasting: Collection[str] = (),
+    retired: Collection[str] = (),
     mute: Callable[[Notice, str], Mute | None] = _never,
 ) -> tuple[Delivery, ...]:
     """One delivery for each channel, with all its notices; for a pager one for each notice, or one umbrella.
@@ -71,7 +94,7 @@ def deliveries(
     together: dict[tuple[str, Mute | None], list[Notice]] = {}
     for item in addressed:
         known = told.get(item.notice.incident, frozenset())
-        for channel in sorted(recipients(item, pagers, channels, known, lasting)):
+        for channel in sorted(recipients(item, pagers, channels, known, lasting, retired)):
             together.setdefault((channel, mute(item.notice, channel)), []).append(item.notice)
     made: list[Delivery] = []
     for (channel, muted), notices in together.items():

@@ -86,21 +86,28 @@ class Rulebook:
     quiet: tuple[Quiet, ...] = ()
     warnings: tuple[Mistake, ...] = field(default=(), compare=False)
     digests: tuple[DigestPart, ...] = ()
+    retired: Mapping[str, Channel] = field(default_factory=dict, compare=False)
+    """Ways out of earlier rules files that are still owed something; nothing new is sent there."""
+
+    @cached_property
+    def destinations(self) -> Mapping[str, Channel]:
+        """All ways out."""
+        return {**self.channels, **self.retired}
 
     @cached_property
     def pagers(self) -> frozenset[str]:
         """The channels that wake somebody."""
-        return frozenset(name for name, channel in self.channels.items() if channel.page)
+        return frozenset(name for name, channel in self.destinations.items() if channel.page)
 
     @property
     def resent(self) -> dict[str, timedelta]:
         """The channels that forget what fires, and how often they are told again."""
-        return registry.resent({name: channel.url for name, channel in self.channels.items()})
+        return registry.resent({name: channel.url for name, channel in self.destinations.items()})
 
     @cached_property
     def keyed(self) -> frozenset[str]:
         """The channels whose services know a message that is sent twice as one."""
-        return frozenset(name for name, channel in self.channels.items() if registry.keyed(channel.url))
+        return frozenset(name for name, channel in self.destinations.items() if registry.keyed(channel.url))
 
     @cached_property
     def by_id(self) -> Mapping[str, Rule]:

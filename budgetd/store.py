@@ -14,6 +14,7 @@ from budgetd.model import (
     CostDay,
     Delivery,
     DeliveryState,
+    Destination,
     Drift,
     Face,
     Health,
@@ -126,6 +127,10 @@ class StateReader(Protocol):
 
     def breakers(self) -> Mapping[str, Breaker]:
         """The breakers of the channels whose last attempts failed."""
+        ...
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where the channels of the rules file led when it was last read."""
         ...
 
     def notices(self, incident: str) -> tuple[Notice, ...]:

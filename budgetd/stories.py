@@ -148,7 +148,7 @@ def _queued(delivery: Delivery) -> Line:
     details = [f"instead: {name(delivery.because, 600)}"] if delivery.because else []
     if delivery.muted_until is not None:
         details.append(f"held back until {wording.instant(delivery.muted_until)} by {name(delivery.muted_by, 600)}")
-    words = f"to {name(delivery.channel)}{page}{together}"
+    words = f"to {wording.channel(name(delivery.channel))}{page}{together}"
     return Line(delivery.created_at, "queued", words, delivery.id, tuple(details), delivery.channel, depth=1)
 
 
@@ -162,7 +162,7 @@ def _tried(attempt: Attempt, delivery: Delivery) -> Line:
     return Line(
         at=attempt.ended_at or attempt.started_at,
         what="tried",
-        words=f"{name(delivery.channel)}, attempt {attempt.number}: {answer}{took}",
+        words=f"{wording.channel(name(delivery.channel))}, attempt {attempt.number}: {answer}{took}",
         id=delivery.id,
         details=(for_text(attempt.detail),) if attempt.detail and not good and outcome is not None else (),
         channel=delivery.channel,
@@ -175,7 +175,7 @@ def _ended(record: DeliveryRecord, following: Notice | None) -> Iterator[Line]:
     """How a message ended that was not delivered."""
     delivery, attempts = record.delivery, record.attempts
     last = attempts[-1].ended_at if attempts and attempts[-1].ended_at is not None else delivery.created_at
-    channel = name(delivery.channel)
+    channel = wording.channel(name(delivery.channel))
     if delivery.state is DeliveryState.SUPERSEDED:
         at = max(last, following.created_at) if following is not None else last
         gathered = ", or one message for all that was held back," if delivery.muted_by else ""

@@ -12,6 +12,7 @@ from budgetd import money, trend
 from budgetd.escaping import for_text, name, shorten
 from budgetd.model import DEFAULT_WORKSPACE, Basis, Facts, Kind, Label, Notice, Reason
 from budgetd.period import day_before
+from budgetd.routing import present_name, retired_at
 from budgetd.summary import Digest
 
 TITLE_LIMIT = 200
@@ -61,6 +62,7 @@ _WHY = {
     Reason.UNPRICED: "Spend on them is not watched before the bill. An estimate is never $0 for want of a price.",
     Reason.CONTRACT_DRIFT: "It counts in every total, but rules may not find it by name. A newer budgetd may know it.",
     Reason.TEMPLATE_FAILED: "The alert went out in budgetd's own words. budgetd check tries templates on samples.",
+    Reason.CHANNEL_MOVED: "Close them there by hand. A reload instead of a restart lets budgetd end them itself.",
     Reason.DIGEST: "It looks back at spend, as the rules file asks; nothing has to be done.",
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
@@ -84,6 +86,7 @@ _BUDGETD_TITLES = {
     Reason.TEST: "Test message from budgetd",
     Reason.DIGEST: "A look back at spend",
     Reason.TEMPLATE_FAILED: "A template of the rules file does not work",
+    Reason.CHANNEL_MOVED: "Alerts may stay open at an old address",
 }
 ABOUT_BUDGETD = frozenset([Reason.BLIND, *_BUDGETD_TITLES])
 
@@ -381,6 +384,12 @@ def is_late(notice: Notice, now: datetime) -> bool:
 def listed(notice: Notice, now: datetime) -> str:
     """The notice's title as a line among others, with when it was decided where that is long ago."""
     return f"{title(notice)} ({instant(notice.created_at)})" if is_late(notice, now) else title(notice)
+
+
+def channel(name: str) -> str:
+    """A channel as people know it; a retired one is called by when its address ended."""
+    until = retired_at(name)
+    return name if until is None else f"{present_name(name)} (its address until {instant(until)})"
 
 
 def quieting(notice: Notice) -> tuple[tuple[str, str], ...]:

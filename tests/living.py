@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from aiosmtpd.controller import Controller
 
-from budgetd import clock
+from budgetd import clock, moving
 from budgetd.cli import dispatch
 from budgetd.commands import wiring
 from budgetd.daemon import Inbox, Ticked, tick
@@ -359,9 +359,10 @@ class Life:
     def reload(self, now: datetime) -> Changes:
         """What SIGHUP does."""
         rulebook = load(self.settings.rules, environment={})
+        rulebook, moved = moving.change_over(self.store, self.evaluator.rulebook, rulebook, now)
         equipment = wiring.equip(rulebook)
         changes = self.evaluator.reload(rulebook, now)
-        self.outbox.use(equipment.senders, equipment.flavours)
+        self.outbox.use(equipment.senders, equipment.flavours, moved)
         return changes
 
 

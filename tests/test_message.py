@@ -110,6 +110,7 @@ SAID = [
     Reason.TEST,
     Reason.DIGEST,
     Reason.TEMPLATE_FAILED,
+    Reason.CHANNEL_MOVED,
 ]
 NOT_SAID = [
     Reason.ALREADY_ANNOUNCED,
@@ -197,6 +198,7 @@ def test_a_step_reads_well_from_the_first_word() -> None:
         (Reason.TEST, Kind.INFORM, "Test message from budgetd"),
         (Reason.DIGEST, Kind.INFORM, "A look back at spend"),
         (Reason.TEMPLATE_FAILED, Kind.INFORM, "A template of the rules file does not work"),
+        (Reason.CHANNEL_MOVED, Kind.INFORM, "Alerts may stay open at an old address"),
     ],
 )
 def test_every_reason_has_its_own_title_and_says_why(reason: Reason, kind: Kind, title: str) -> None:

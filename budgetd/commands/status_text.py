@@ -43,6 +43,7 @@ _OWN_MATTERS = {
     f"budgetd:{Reason.UNPRICED.value}": "tokens have no known price",
     f"budgetd:{Reason.CONTRACT_DRIFT.value}": "the API's answers are not what budgetd knows",
     f"budgetd:{Reason.TEMPLATE_FAILED.value}": "a template of the rules file does not work",
+    f"budgetd:{Reason.CHANNEL_MOVED.value}": "alerts may stay open at an old address",
     f"budgetd:{Reason.DIGEST.value}": "a digest was sent",
 }
 _BASIS = {Basis.BILLED: "billed", Basis.ESTIMATED: "estimated", Basis.MIXED: "partly estimated"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from budgetd import logs
+from budgetd import logs, moving
 from budgetd.channels import registry
 from budgetd.channels.explain import explain_elsewhere
 from budgetd.daemon import Equipment
@@ -66,7 +66,7 @@ def complain(error: Exception | str) -> None:
 
 def equip(rulebook: Rulebook) -> Equipment:
     """The way out to each channel. Apprise itself is loaded at the first message."""
-    channels = rulebook.channels
+    channels = rulebook.destinations
     for channel in channels.values():
         logs.hide(*registry.secrets(channel.url, channel.secrets).forms)
     senders = {name: registry.sender(channel.url, channel.secrets) for name, channel in channels.items()}
@@ -117,6 +117,7 @@ def _api(settings: Settings, betas: tuple[str, ...] = ()) -> Api:
 def take_up(store: SqliteStore, evaluator: Evaluator, now: datetime) -> None:
     """Where the last process left off: attempts that it could not end, a state that had to be restored."""
     store.interrupted(now)
+    moving.take_up(store, evaluator, now)
     if store.recovered_from is not None:
         about = Label("state", f"state/{now.isoformat()}", "the state")
         evaluator.tell(about, Reason.STATE_RESTORED, Severity.WARNING, store.recovered_from, now)

@@ -366,6 +366,19 @@ MIGRATIONS: tuple[Migration, ...] = (
             _SENDABLE_WITH_BREAKERS,
         ),
     ),
+    Migration(
+        "where channels lead: fingerprints of their addresses",
+        (
+            """CREATE TABLE destination (
+                organisation INTEGER NOT NULL REFERENCES organisation,
+                channel TEXT NOT NULL,
+                position INTEGER NOT NULL,
+                fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 4),
+                page INTEGER NOT NULL CHECK (page IN (0, 1)),
+                PRIMARY KEY (organisation, channel)
+            ) STRICT, WITHOUT ROWID""",
+        ),
+    ),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from budgetd.breaker import Breaker
-from budgetd.model import Delivery, DeliveryState, Face, Muted, Outcome, Receipt, Superseded
+from budgetd.model import Delivery, DeliveryState, Destination, Face, Moved, Muted, Outcome, Receipt, Superseded
 from budgetd.store import StoreError
 from budgetd.stores import records
 from budgetd.stores.reading import HOME
@@ -207,11 +207,60 @@ def keep_breaker(connection: sqlite3.Connection, delivery: str, breaker: Breaker
         values,
     ).fetchone()
     if closed is not None and closed["probe_at"] is not None:
-        connection.execute(
-            """UPDATE delivery INDEXED BY delivery_pending SET next_attempt_at = min(next_attempt_at, :now)
-               WHERE organisation = :home AND channel = :channel AND state = 'pending'""",
-            {**values, "channel": closed["channel"]},
-        )
+        _let_go(connection, closed["channel"], now)
+
+
+# Of a channel: what open incidents were told by, and waiting messages that only say how something ended.
+_OWED = """
+    channel = :channel AND CASE state
+      WHEN 'pending' THEN NOT EXISTS (
+        SELECT 1 FROM delivery_notice carried
+        JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
+        WHERE carried.organisation = delivery.organisation AND carried.delivery = delivery.id
+          AND NOT carried.superseded AND notice.kind NOT IN ('resolve', 'acknowledge'))
+      ELSE EXISTS (
+        SELECT 1 FROM delivery_notice carried
+        JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
+        JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
+        WHERE carried.organisation = delivery.organisation AND carried.delivery = delivery.id
+          AND carried.sent AND incident.state != 'resolved')
+    END"""
+_WHICH = {"owed": _OWED, "whole": "channel = :channel", "one": "id = :delivery"}
+
+
+def move(connection: sqlite3.Connection, moved: Moved, now: datetime) -> None:
+    """Call deliveries by their other channel. What is known of the old address says nothing of the new one."""
+    values = {"home": HOME, "channel": moved.channel, "to": moved.to, "delivery": moved.delivery}
+    which = "one" if moved.delivery else "whole" if moved.whole else "owed"
+    if moved.to != moved.channel:
+        connection.execute(f"UPDATE delivery SET channel = :to WHERE organisation = :home AND {_WHICH[which]}", values)  # noqa: S608
+    if which == "one":
+        return
+    connection.execute(
+        "UPDATE OR REPLACE thread SET channel = :to WHERE organisation = :home AND channel = :channel", values
+    )
+    for table in ("breaker", "channel_hold"):
+        connection.execute(f"DELETE FROM {table} WHERE organisation = :home AND channel = :channel", values)  # noqa: S608
+    _let_go(connection, moved.channel, now)
+    _let_go(connection, moved.to, now)
+
+
+def _let_go(connection: sqlite3.Connection, channel: str, now: datetime) -> None:
+    """What waits in the channel has waited long enough."""
+    connection.execute(
+        """UPDATE delivery INDEXED BY delivery_pending SET next_attempt_at = min(next_attempt_at, :now)
+           WHERE organisation = :home AND channel = :channel AND state = 'pending'""",
+        {"home": HOME, "channel": channel, "now": instant_text(now)},
+    )
+
+
+def keep_destinations(connection: sqlite3.Connection, destinations: Iterable[Destination]) -> None:
+    """In place of those that were kept."""
+    connection.execute("DELETE FROM destination WHERE organisation = ?", (HOME,))
+    connection.executemany(
+        "INSERT INTO destination (organisation, position, channel, fingerprint, page) VALUES (?, ?, ?, ?, ?)",
+        ((HOME, position, each.channel, each.fingerprint, each.page) for position, each in enumerate(destinations)),
+    )
 
 
 def keep_thread(connection: sqlite3.Connection, delivery: str, incident: str, receipt: Receipt) -> None:

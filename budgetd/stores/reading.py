@@ -18,6 +18,7 @@ from budgetd.model import (
     Basis,
     CostDay,
     Delivery,
+    Destination,
     Dimensions,
     Drift,
     Incident,
@@ -196,6 +197,11 @@ class SqliteReader:
         """The breakers of the channels whose last attempts failed."""
         rows = self._database.rows("SELECT * FROM breaker WHERE organisation = ?", (HOME,))
         return {row["channel"]: records.breaker(row) for row in rows}
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where the channels of the rules file led when it was last read."""
+        rows = self._database.rows("SELECT * FROM destination WHERE organisation = ? ORDER BY position", (HOME,))
+        return tuple(Destination(row["channel"], row["fingerprint"], bool(row["page"])) for row in rows)
 
     def notices(self, incident: str) -> tuple[Notice, ...]:
         """An incident's notices in the order of their sequence."""

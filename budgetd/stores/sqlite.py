@@ -376,6 +376,10 @@ def _write_decisions(connection: sqlite3.Connection, changes: Changes) -> None:
     if changes.superseded:
         outbox.supersede(connection, changes.superseded)
     outbox.mute(connection, changes.muted)
+    for moved in changes.moved:
+        outbox.move(connection, moved, changes.at)
+    if changes.destinations is not None:
+        outbox.keep_destinations(connection, changes.destinations)
 
 
 def _write_people(connection: sqlite3.Connection, changes: Changes) -> None:
