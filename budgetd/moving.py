@@ -8,7 +8,7 @@ and has people told what may stay open.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -25,12 +25,12 @@ MOST_NAMED = 5
 
 def fingerprint(channel: Channel) -> str:
     """Tells one address from another, and says nearly nothing about either: 16 bits, in hexadecimal."""
-    return hashlib.blake2b(channel.url.encode(), key=channel.name.encode()[:64], digest_size=2).hexdigest()
+    return hashlib.blake2b(channel.url.encode(), digest_size=2).hexdigest()
 
 
 def destinations(rulebook: Rulebook) -> tuple[Destination, ...]:
-    """Where the channels of the rules file lead, as it is kept."""
-    return tuple(Destination(name, fingerprint(each), each.page) for name, each in rulebook.channels.items())
+    """Where the ways out lead, as it is kept."""
+    return tuple(Destination(name, fingerprint(each), each.page) for name, each in rulebook.destinations.items())
 
 
 # --- at a reload -------------------------------------------------------------------------------
@@ -47,27 +47,22 @@ def change_over(store: Store, old: Rulebook, new: Rulebook, now: datetime) -> tu
 
 
 def _successor(old: Rulebook, new: Rulebook, memory: Memory, now: datetime) -> tuple[Rulebook, tuple[Moved, ...]]:
-    moved = [name for name, channel in old.channels.items() if _leads_elsewhere(channel, new)]
-    used = _in_use(memory)
-    renamed = [Moved(name, retired_name(name, now) if name in used else name) for name in moved]
-    retired = {
-        move.to: replace(old.channels[move.channel], name=move.to, fallback=())
-        for move in renamed
-        if move.to != move.channel
-    }
-    back: list[Moved] = []
-    for name, channel in old.retired.items():
-        present = new.channels.get(present_name(name))
+    used, moved, retired = _in_use(memory), list[Moved](), dict[str, Channel]()
+    names = {channel.url: name for name, channel in reversed(list(new.channels.items()))}
+    for name, channel in old.destinations.items():
+        present, twin = new.channels.get(name), names.get(channel.url)
         if present is not None and present.url == channel.url:
-            back.append(Moved(name, present.name, whole=True))
-        elif name in used:
+            continue
+        if twin is not None:
+            moved.append(Moved(name, twin, whole=present is None))
+        elif name not in used:
+            moved.append(Moved(name, name))
+        elif name in old.retired:
             retired[name] = channel
-    return replace(new, retired=retired), (*renamed, *back)
-
-
-def _leads_elsewhere(channel: Channel, new: Rulebook) -> bool:
-    present = new.channels.get(channel.name)
-    return present is None or present.url != channel.url
+        else:
+            moved.append(Moved(name, retired_name(name, now)))
+            retired[moved[-1].to] = replace(channel, name=moved[-1].to, fallback=())
+    return replace(new, retired=retired), tuple(moved)
 
 
 def _in_use(memory: Memory) -> frozenset[str]:
@@ -84,31 +79,39 @@ def _open(memory: Memory) -> frozenset[str]:
 
 
 def take_up(store: Store, evaluator: Evaluator, now: datetime) -> None:
-    """Note where the channels lead now. What the last process kept for old addresses goes to the present ones, and
-    people are told of pages that were sent to an address that is not there any more. Raises StoreError.
+    """Note where the channels lead now. What is owed to an address that no channel has any more goes to the channel's
+    present one, and people are told of pages that may stay open there. Raises StoreError.
     """
-    rulebook, memory = evaluator.rulebook, store.recall()
-    before = {each.channel: each for each in store.destinations()}
-    present = destinations(rulebook)
-    changed = before.keys() - {each.channel for each in present if before.get(each.channel) == each}
-    kept = {name for name in _in_use(memory) if present_name(name) != name}
-    _tell(store, evaluator, memory, before, {*changed, *kept}, now)
-    again = [Moved(name, name) for name in sorted(changed) if name in rulebook.channels]
-    moves = [Moved(name, present_name(name), whole=True) for name in sorted(kept)]
-    if again or moves or tuple(before.values()) != present:
-        store.commit(Changes(at=now, moved=(*again, *moves), destinations=present))
+    before, present = store.destinations(), destinations(evaluator.rulebook)
+    moved, lost = _since(before, present)
+    if lost:
+        _tell(store, evaluator, [each.channel for each in lost if each.page], now)
+    if before != present:
+        store.commit(Changes(at=now, moved=moved, destinations=present))
 
 
-def _tell(
-    store: Store,
-    evaluator: Evaluator,
-    memory: Memory,
-    before: Mapping[str, Destination],
-    gone: Collection[str],
-    now: datetime,
-) -> None:
+def _since(
+    before: Iterable[Destination], present: Collection[Destination]
+) -> tuple[tuple[Moved, ...], tuple[Destination, ...]]:
+    """What moved, and which of the old addresses are known no more."""
+    now, moved, lost = {each.channel: each for each in present}, list[Moved](), list[Destination]()
+    names = {each.fingerprint: each.channel for each in reversed(list(present))}
+    for each in before:
+        own, twin, base = now.get(each.channel), names.get(each.fingerprint), present_name(each.channel)
+        if own is not None and own.fingerprint == each.fingerprint:
+            continue
+        if twin is not None:
+            moved.append(Moved(each.channel, twin, whole=own is None))
+            continue
+        lost.append(each)
+        if base in now:
+            moved.append(Moved(each.channel, base, whole=own is None))
+    return tuple(moved), tuple(lost)
+
+
+def _tell(store: Store, evaluator: Evaluator, pagers: Collection[str], now: datetime) -> None:
     """What may stay open at addresses that wake somebody: it would do so until somebody closes it there."""
-    pagers = {name for name in gone if (known := before.get(present_name(name))) is not None and known.page}
+    memory = store.recall()
     for channel in sorted({present_name(name) for name in pagers}):
         names = {name for name in pagers if present_name(name) == channel}
         left = sorted(each for each in _open(memory) if not names.isdisjoint(memory.told.get(each, ())))
