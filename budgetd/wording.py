@@ -383,7 +383,7 @@ def is_late(notice: Notice, now: datetime) -> bool:
 
 def listed(notice: Notice, now: datetime) -> str:
     """The notice's title as a line among others, with when it was decided where that is long ago."""
-    return f"{title(notice)} ({instant(notice.created_at)})" if is_late(notice, now) else title(notice)
+    return f"{title(notice)}, decided {instant(notice.created_at)}" if is_late(notice, now) else title(notice)
 
 
 def channel(name: str) -> str:

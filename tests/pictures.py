@@ -17,12 +17,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from budgetd import picture
 from budgetd.faces import slack, teams
 from budgetd.faces.mail import letter
-from budgetd.message import Flavour, Message
-from budgetd.model import Comparison, Contributor, Facts, Kind, Label, Notice, Reason, Severity
+from budgetd.message import Flavour, Message, render
+from budgetd.model import Comparison, Contributor, Delivery, Facts, Kind, Label, Notice, Reason, Severity
 from tests import chart_stories, rendered
 from tests.test_message import FACTS, NOW, OVER, SPIKE, notice, read, workspace
 
@@ -42,7 +43,14 @@ STORIES: dict[str, tuple[Notice, ...]] = {
     "resolved": (notice(replace(FACTS, contributors=()), Reason.LIMIT_RAISED, Kind.RESOLVE),),
     "blind": (notice(BLIND, Reason.BLIND, severity=Severity.CRITICAL),),
     "late": (notice(created_at=NOW - timedelta(hours=3)),),
+    "repeat": (notice(replace(OVER, history=chart_stories.MONTH), severity=Severity.CRITICAL),),
+    "waited": tuple(workspace(n, 3900 + n * 170, created_at=NOW - timedelta(hours=70 - n)) for n in range(5)),
     "batch": (*(workspace(n, 3900 + n * 170) for n in range(14)), notice(OVER, severity=Severity.CRITICAL)),
+}
+# What became of the message before it was delivered.
+PASTS: dict[str, dict[str, Any]] = {
+    "repeat": {"in_doubt": 1},
+    "waited": {"gathered": "The channel took nothing for a while; this is what waited for it."},
 }
 MODES = ("light", "dark")
 PHONE, WINDOW = 390, 700
@@ -60,8 +68,12 @@ class Sheet:
     heights: Mapping[int, int]
 
 
+def _told(name: str, flavour: Flavour = Flavour.TEXT) -> Message:
+    return render(Delivery("dlv_1", "team", STORIES[name], NOW, NOW, **PASTS.get(name, {})), NOW, flavour)
+
+
 def _mails(_mode: str) -> Pages:
-    return {name: _mail(read(*notices)) for name, notices in STORIES.items()}
+    return {name: _mail(_told(name)) for name in STORIES}
 
 
 def _mail(message: Message) -> str:
@@ -93,7 +105,7 @@ def _charts(_mode: str) -> Pages:
 def _slack(mode: str) -> Pages:
     pages = {}
     for name, notices in STORIES.items():
-        message = read(*notices, flavour=Flavour.SLACK)
+        message = _told(name, Flavour.SLACK)
         drawn = picture.of(message)
         posts = [(slack.post(message), _inline(drawn.png) if drawn is not None else ""), (slack.reply(message), "")]
         pages[name] = rendered.slack(posts[: 1 if len(notices) > 1 else 2], mode)
@@ -101,7 +113,7 @@ def _slack(mode: str) -> Pages:
 
 
 def _cards(mode: str) -> Pages:
-    posted = {name: json.loads(teams.body(read(*notices), NOW)) for name, notices in STORIES.items()}
+    posted = {name: json.loads(teams.body(_told(name), NOW)) for name in STORIES}
     return {name: rendered.teams(each["attachments"][0]["content"], mode) for name, each in posted.items()}
 
 

@@ -17,6 +17,7 @@ from budgetd import breaker
 from budgetd.backoff import PAGE_WAITS, WAITS
 from budgetd.breaker import FRESH_PAGE_WAIT, FRESH_WAIT, OPENS_AFTER, Breaker
 from budgetd.channels import registry
+from budgetd.faces import slack, teams
 from budgetd.message import render
 from budgetd.model import Delivery, Face, Outcome, Receipt
 from budgetd.overview import channel_states
@@ -156,7 +157,9 @@ def test_news_is_tried_though_the_breaker_is_open_and_lets_the_others_go(office:
     assert digest.because == "The channel took nothing for a while; this is what waited for it."
     assert digest.because in digest.body
     assert "decided 1 hour ago" in digest.body
-    assert digest.body.count("Test message from budgetd (18 Nov 2026 12:0") == 5, "each with when it was decided"
+    assert digest.body.count("Test message from budgetd, decided 18 Nov 2026 12:0") == 5, (
+        "each with when it was decided"
+    )
     assert office.store.recall().outbox == ()
     assert office.store.breakers() == {}
 
@@ -243,6 +246,8 @@ def test_a_repeat_is_called_one_where_the_service_cannot_know(office: Office) ->
     assert second.because == "This may be a repeat: it was sent before, and no answer came."
     assert second.because in second.body
     assert second.id == first.id
+    for made in (slack.post(second), slack.reply(second), teams.body(second, NOW)):
+        assert "This may be a repeat" in str(made), "every face"
     keyed = office.desks["finance"].seen
     assert len(keyed) > 1
     assert {message.because for message in keyed} == {""}, "a webhook's reader knows it by its id"

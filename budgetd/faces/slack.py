@@ -151,7 +151,8 @@ def _brief(message: Message) -> list[Json]:
     most = f"Most of it: {_driver(told[0])}." if told else ""
     sentences = f"{_sentences(notice, _late(notice, message))} {most} {trend.foreseen(notice.facts)}".strip()
     title = _plain_section(f"{mark(notice.severity, notice.kind)} {message.title}")
-    return [block for block in (title, _section(_figures(notice)), _plain_section(sentences)) if block]
+    because = _plain_section(message.because)
+    return [block for block in (title, because, _section(_figures(notice)), _plain_section(sentences)) if block]
 
 
 def _late(notice: Notice, message: Message) -> datetime | None:
