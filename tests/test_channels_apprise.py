@@ -240,7 +240,7 @@ def test_fault_123_a_redirect_is_never_followed(hook: Hook, status: int, option:
     try:
         hook.behave = answer(status, Location=f"http://127.0.0.1:{other.port}/internal")
         receipt = AppriseSender(hook.url("/hook" + option)).send(message(), 5)
-        assert receipt.outcome is Outcome.REJECTED
+        assert receipt.outcome is Outcome.GONE
         assert receipt.detail == f"HTTP {status}: redirect to host 127.0.0.1:{other.port} refused"
         assert other.requests == []
     finally:
@@ -312,7 +312,7 @@ def test_a_compressed_answer_is_not_asked_for_nor_unfolded(hook: Hook) -> None:
 def test_an_odd_redirect_is_refused_too(hook: Hook, location: str) -> None:
     hook.behave = answer(302, Location=location)
     receipt = AppriseSender(hook.url()).send(message(), 5)
-    assert receipt.outcome is Outcome.REJECTED
+    assert receipt.outcome is Outcome.GONE
     assert "pw" not in receipt.detail
 
 

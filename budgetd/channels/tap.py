@@ -167,7 +167,8 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, whole: bool, lo
     spoken = _SPOKEN.search(text[:2000])
     if 300 <= status < 400:
         seen.redirected = True
-        seen.failed(Outcome.REJECTED, f"HTTP {status}: redirect to host {_host(location)} refused")
+        # The address is wrong, and no simpler message would change that.
+        seen.failed(Outcome.GONE, f"HTTP {status}: redirect to host {_host(location)} refused")
     elif status >= 300 or status < 200:
         outcome = _SPOKEN_OUTCOMES.get(spoken.group(1)) if spoken else None
         seen.failed(outcome or outcome_of_status(status), said, after)
