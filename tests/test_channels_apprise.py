@@ -373,6 +373,19 @@ def test_faults_103_to_106_slack_failures_have_their_outcome(
 
 
 @pytest.mark.network
+def test_fault_103_a_plug_in_that_would_wait_and_ask_again_by_itself_does_not(proxy: TlsProxy) -> None:
+    far = ("Retry-After: 7", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 4102444800")
+    proxy.answer = lambda _: http_answer(429, b"slow down", *far)
+    sender = AppriseSender("discord://123456789012345678/abcdefghijklmnop")
+    for count in (1, 2):
+        began = time.perf_counter()
+        receipt = sender.send(message(), 10)
+        assert (receipt.outcome, receipt.after) == (Outcome.RATE_LIMITED, 7.0)
+        assert time.perf_counter() - began < 5
+        assert len(proxy.requests) == count
+
+
+@pytest.mark.network
 def test_fault_114_only_the_target_that_failed_is_tried_again(proxy: TlsProxy) -> None:
     def once_broken(request: Any) -> bytes:
         broken = b"#second" in request.body and sum(b"#second" in r.body for r in proxy.requests) == 1
