@@ -292,11 +292,26 @@ def test_fault_112_a_refused_login_is_unauthorised(says: str, outcome: Outcome) 
     assert server.recipients() == []
 
 
-def test_a_server_without_any_login_is_unauthorised() -> None:
-    for extensions in ("250 loopback", "250-loopback\r\n250 AUTH GSSAPI"):
-        with scripted({"EHLO": extensions}) as server:
-            receipt = send(server.url_to(ONE, login="robot:secret@"))
-        assert receipt.outcome is Outcome.UNAUTHORISED
+@pytest.mark.parametrize("login", ["robot:secret@", "robot:s%C3%A9cret@"])
+@pytest.mark.parametrize(
+    ("extensions", "words"),
+    [
+        ("250 loopback", "login: the server offers no login in the clear"),
+        ("250-loopback\r\n250 AUTH GSSAPI", "login: none of the server's ways to log in will do: GSSAPI"),
+    ],
+)
+def test_a_server_that_asks_for_no_password_gets_none(extensions: str, words: str, login: str) -> None:
+    with scripted({"EHLO": extensions}) as server:
+        receipt = send(server.url_to(ONE, login=login))
+    assert (receipt.outcome, receipt.detail) == (Outcome.UNAUTHORISED, words)
+    assert [line.split()[0].upper() for line in server.said] == ["EHLO", "QUIT"]
+
+
+def test_a_password_beyond_ascii_goes_to_no_server_that_cannot_take_it() -> None:
+    with scripted({"EHLO": "250-loopback\r\n250 AUTH CRAM-MD5 LOGIN"}) as server:
+        receipt = send(server.url_to(ONE, login="robot:s%C3%A9cret@"))
+    assert (receipt.outcome, "CRAM-MD5" in receipt.detail) == (Outcome.UNAUTHORISED, True)
+    assert [line.split()[0].upper() for line in server.said] == ["EHLO", "QUIT"]
 
 
 def test_fault_112_a_server_that_is_down_or_has_no_address_is_tried_again() -> None:
