@@ -495,6 +495,24 @@ def test_a_check_says_what_is_wrong_with_a_url_and_spares_the_first_alert_the_wa
 
 
 @pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mailto://u:pw@smtp.example.com?from=b@example.com", "the password goes out in the clear"),
+        ("mailto://smtp.example.com?from=b@example.com", "mail goes out in the clear"),
+        ("mailto://u:pw@127.0.0.1?from=b@example.com", None),
+        ("mailto://u:pw@mail.lan?from=b@example.com", None),
+        ("mailtos://u:pw@smtp.example.com?from=b@example.com", None),
+        ("mailto://u:pw@gmail.com", None),
+        ("mailtos://u:pw@smtp.example.com?from=b@example.com&pgp=yes", None),
+    ],
+)
+def test_what_goes_out_in_the_clear_is_remarked_upon(url: str, words: str | None) -> None:
+    remark = registry.remark(url)
+    assert (remark is None) if words is None else (remark is not None and words in remark)
+    assert "pw" not in (remark or "").replace("password", "")
+
+
+@pytest.mark.parametrize(
     ("url", "native"),
     [
         ("mailto://example.com", True),
