@@ -7,6 +7,8 @@ bill grows over the limit of one rule more: one alert more for every channel. Th
 daemon's state has it, to the moment that a server has the whole message. First without a channel that hinders, for so
 many minutes (10); then beside one that answers a byte a second, for as many; then beside six that are stuck in six
 ways, for a minute. Exit 1: a bound is broken.
+
+A machine that has other things to do is late in the first run already; `nice -n -10` in front helps.
 """
 
 from __future__ import annotations
