@@ -74,7 +74,19 @@ _BY_DETAIL = {
         "The mail server does not know this machine yet and takes it later (greylisting): the daemon tries again by "
         "itself, a test does not. If it stays so, ask for this machine to be let in at once."
     ),
-    r"relay": (
+    r"offers no login": (
+        "The mail server takes no login that way: try its encrypted port (mailtos://, or mode=ssl), or leave user and "
+        "password out of the channel's URL."
+    ),
+    r"ways to log in": (
+        "The mail server wants a login of a kind that is not known here: have it take PLAIN over TLS, or name another "
+        "server with smtp= in the channel's URL."
+    ),
+    r"temporary authentication": (
+        "The mail server could not look up the login for now. That may pass by itself; if it stays, tell whoever runs "
+        "the server."
+    ),
+    r"relay|\b55\d 5\.7\.\d .*access denied": (
         "The mail server does not pass mail on for this machine: put user and password into the channel's URL, or have "
         "this machine's address allowed there."
     ),

@@ -158,6 +158,19 @@ SCENES: dict[str, tuple[Scene, str]] = {
     ),
     "mail: login": (mail(login="ann:secret@", AUTH="535 5.7.8 bad credentials"), "refused the login"),
     "mail: login needed": (mail(MAIL="530 5.7.0 authentication required"), "user and password"),
+    "mail: no login there": (mail(login="ann:secret@", EHLO="250 loopback"), "takes no login that way"),
+    "mail: unknown login": (
+        mail(login="ann:secret@", EHLO="250-x\r\n250 AUTH GSSAPI"),
+        "a kind that is not known here",
+    ),
+    "mail: login unwell": (
+        mail(login="ann:secret@", AUTH="454 4.7.0 Temporary authentication failure: generic failure"),
+        "could not look up the login",
+    ),
+    "mail: no login given": (
+        mail(RCPT="554 5.7.1 <f@example.com>: Recipient address rejected: Access denied"),
+        "put user and password into",
+    ),
     "mail: no STARTTLS": (mail(more="mode=starttls"), "offers no encryption"),
     "mail: relay": (mail(RCPT="554 5.7.1 Relay access denied"), "does not pass mail on"),
     "mail: greylisted": (mail(RCPT="450 4.2.0 Greylisted, try again in 300 s"), "takes it later"),

@@ -1,12 +1,13 @@
-"""Mail through a real Postfix: STARTTLS, greylisting, refusals, a connection lost after the text, certificates.
+"""Mail through a real Postfix: STARTTLS, greylisting, refusals, lost connections, certificates, logins (SASL).
 
-    python -m tests.real_postfix            as root, with Debian's package postfix installed; about ten seconds
+    python -m tests.real_postfix    as root, with Debian's packages postfix, sasl2-bin, libsasl2-modules; half a minute
 
 It is an instance of its own, in a folder of its own, on free ports of 127.0.0.1; the machine's own stays as it is.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email
 import email.policy
@@ -23,9 +24,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import trustme
 
+from budgetd.advice import advice
+from budgetd.channels import registry
 from budgetd.channels.mail import MailSender
 from budgetd.message import Message
 from budgetd.model import Face, Outcome, Receipt
@@ -33,7 +37,9 @@ from tests.chart_stories import story
 from tests.test_message import NOW, read
 
 DAEMONS = Path("/usr/lib/postfix/sbin")
-PORTS = ("usual", "bare", "foreign", "wrapped", "small")
+SASL_MODULES = Path("/usr/lib")
+PASSWORDS = Path("/usr/sbin/saslpasswd2")
+PORTS = ("usual", "bare", "foreign", "wrapped", "small", "login", "clear", "challenge", "digest", "unwell")
 PEOPLE = ("ann", "bo", "grey")
 LONGEST = 20.0  # seconds for Postfix to start, and for a mail to be in its box
 SMALL = 12_000  # octets
@@ -66,6 +72,10 @@ smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_recipient_access texthash:{folder}/refusals,
     check_policy_service inet:127.0.0.1:{policy}, permit
 smtpd_client_connection_rate_limit = 0
+smtpd_sasl_type = cyrus
+cyrus_sasl_config_path = {folder}/etc/sasl
+smtpd_sasl_local_domain = example.com
+smtpd_tls_auth_only = yes
 """
 SERVICES = """\
 {usual}   inet n - n - - smtpd
@@ -73,6 +83,11 @@ SERVICES = """\
 {foreign} inet n - n - - smtpd -o smtpd_tls_chain_files={folder}/foreign.pem
 {wrapped} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
 {small}   inet n - n - - smtpd -o message_size_limit={size}
+{login}     inet n - n - - smtpd {demanding} -o smtpd_sasl_path=password
+{clear}     inet n - n - - smtpd {demanding} -o smtpd_sasl_path=password -o smtpd_tls_auth_only=no
+{challenge} inet n - n - - smtpd {demanding} -o smtpd_sasl_path=challenge
+{digest}    inet n - n - - smtpd {demanding} -o smtpd_sasl_path=digest
+{unwell}    inet n - n - - smtpd {demanding} -o smtpd_sasl_path=unwell
 pickup    unix n - n 60 1 pickup
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
@@ -91,12 +106,19 @@ virtual   unix - n n - - virtual
 anvil     unix - - n - 1 anvil
 postlog   unix-dgram n - n - 1 postlogd
 """
+# As Postfix' own example of a submission service has it.
+DEMANDING = "-o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=permit_sasl_authenticated,reject"
+MECHANISMS = {"password": "PLAIN LOGIN", "challenge": "CRAM-MD5", "digest": "DIGEST-MD5"}
+LOGINS = {"robot": "CANARY-Pass0word", "roboter": "CANARY-Paßwort"}
+WRONG = "CANARY-wrong0word"
 
 
 def missing() -> str:
     """Why it cannot be run here; empty when it can."""
     if shutil.which("postfix", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or not DAEMONS.is_dir():
         return "Postfix is not installed here (Debian: apt-get install postfix)"
+    if not PASSWORDS.exists() or not any(SASL_MODULES.glob("*/sasl2/libplain.so")):
+        return "SASL is not installed here (Debian: apt-get install sasl2-bin libsasl2-modules)"
     return "" if os.geteuid() == 0 else "Postfix's master needs to be started as root"
 
 
@@ -163,9 +185,31 @@ def _configure(folder: Path, ports: dict[str, int], policy: int) -> None:
         os.chown(folder / part, owner.pw_uid, owner.pw_gid)
     values = {"folder": folder, "daemons": DAEMONS, "policy": policy, "user": owner.pw_uid, "group": owner.pw_gid}
     (folder / "etc" / "main.cf").write_text(MAIN.format(**values))
-    (folder / "etc" / "master.cf").write_text(SERVICES.format(folder=folder, size=SMALL, **_addresses(ports)))
+    services = SERVICES.format(folder=folder, size=SMALL, demanding=DEMANDING, **_addresses(ports))
+    (folder / "etc" / "master.cf").write_text(services)
     (folder / "people").write_text("".join(f"{person}@example.com {person}/\n" for person in PEOPLE))
     (folder / "refusals").write_text("full@example.com 452 4.2.2 the mailbox is full\n")
+    _let_in(folder, owner.pw_uid)
+
+
+def _let_in(folder: Path, owner: int) -> None:
+    """Who may log in, and how; the daemon that is to know it at the port `unwell` does not run."""
+    (folder / "etc" / "sasl").mkdir()
+    known = folder / "sasldb"
+    for user, password in LOGINS.items():
+        words = [str(PASSWORDS), "-p", "-c", "-f", str(known), "-u", "example.com", user]
+        subprocess.run(words, input=password.encode(), check=True, capture_output=True)
+    os.chown(known, owner, -1)
+    for name, mechanisms in MECHANISMS.items():
+        lines = [
+            "pwcheck_method: auxprop",
+            "auxprop_plugin: sasldb",
+            f"sasldb_path: {known}",
+            f"mech_list: {mechanisms}",
+        ]
+        (folder / "etc" / "sasl" / f"{name}.conf").write_text("\n".join([*lines, ""]))
+    nobody = f"pwcheck_method: saslauthd\nsaslauthd_path: {folder}/nobody/mux\nmech_list: PLAIN LOGIN\n"
+    (folder / "etc" / "sasl" / "unwell.conf").write_text(nobody)
 
 
 def _addresses(ports: dict[str, int]) -> dict[str, str]:
@@ -248,6 +292,32 @@ def cutting(target: int) -> Iterator[int]:
 
     with _serving(Handler) as port:
         yield port
+
+
+@contextlib.contextmanager
+def overheard(target: int) -> Iterator[tuple[int, bytearray]]:
+    """A way to the port, and what the client says on it as anybody on the way can read it."""
+    heard = bytearray()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", target)) as server:
+                there = threading.Thread(target=self._back, args=(server,), daemon=True)
+                there.start()
+                with contextlib.suppress(ConnectionError):
+                    while octets := self.request.recv(65536):
+                        heard.extend(octets)
+                        server.sendall(octets)
+                    server.shutdown(socket.SHUT_WR)
+                there.join(5)
+
+        def _back(self, server: socket.socket) -> None:
+            with contextlib.suppress(ConnectionError):
+                while octets := server.recv(65536):
+                    self.request.sendall(octets)
+
+    with _serving(Handler) as port:
+        yield port, heard
 
 
 @contextlib.contextmanager
@@ -373,10 +443,117 @@ def a_certificate_that_nobody_vouches_for_is_refused(server: Postfix) -> str:
     return words
 
 
+# --- logins
+
+
+def login(user: str = "robot", password: str = "") -> str:
+    """For a URL; the right password, or that one."""
+    return f"{user}:{quote(password or LOGINS[user], safe='')}@"
+
+
+def said_in_the_clear(heard: bytearray) -> list[str]:
+    """What of the logins can be read there: the passwords, or the marker in what is base64."""
+    tokens = [*heard.split(), *(word.partition(b"=")[0] + b"==" for word in heard.split())]
+    plain = bytes(heard)
+    for token in tokens:
+        with contextlib.suppress(ValueError):
+            plain += base64.b64decode(token)
+    return [mark for mark in ("CANARY", "robot") if mark.encode() in plain]
+
+
+def let_in(server: Postfix, id: str, port: str, user: str = "robot", via: int = 0, mode: str = "starttls") -> Any:
+    """The mail that arrived with this login."""
+    before = len(server.mails("ann", 0))
+    url = server.url("ann", port=port, mode=mode, login=login(user), via=via)
+    expect(Trial(url, id).send()[0], Outcome.DELIVERED)
+    expect(len(server.mails("ann", before + 1)), before + 1)
+    return next(mail for mail in server.mails("ann") if mail["Message-ID"] == f"<{id}@example.com>")
+
+
+def a_right_password_is_taken_and_goes_out_encrypted(server: Postfix) -> str:
+    with overheard(server.ports["login"]) as (port, heard):
+        mail = let_in(server, "dlv_right", "login", via=port)
+    expect("with ESMTPSA" in " ".join(str(mail["Received"]).split()), True)
+    expect((b"STARTTLS" in heard, b"AUTH" in heard.upper(), said_in_the_clear(heard)), (True, False, []))
+    return "PLAIN, after STARTTLS"
+
+
+def a_password_beyond_ascii_is_taken_too(server: Postfix) -> str:
+    let_in(server, "dlv_umlaut", "login", "roboter")
+    return "PLAIN, UTF-8"
+
+
+def a_challenge_is_answered(server: Postfix) -> str:
+    let_in(server, "dlv_cram", "challenge")
+    return "CRAM-MD5"
+
+
+def refused(server: Postfix, id: str, part: str, told: str, via: int = 0, **url: Any) -> str:
+    """What is said of a login that is not taken: these words and that advice, no secret; and no mail arrives."""
+    before = len(server.mails("ann", 0))
+    outcome, words = Trial(server.url("ann", via=via, **url), id).send()
+    advised = advice(outcome, words)
+    expect((outcome, part in words, told in advised), (Outcome.UNAUTHORISED, True, True))
+    expect([secret for secret in (*LOGINS.values(), WRONG, "CANARY") if secret in words], [])
+    expect(server.nothing_more("ann", before), True)
+    return f"{words} -> {advised}"
+
+
+def a_wrong_password_is_told(server: Postfix) -> str:
+    wrong = login(password=WRONG)
+    refused(server, "dlv_wrong_cram", "535 5.7.8", "check user and password", port="challenge", login=wrong)
+    return refused(server, "dlv_wrong", "login: 535 5.7.8", "check user and password", port="login", login=wrong)
+
+
+def an_unknown_user_is_told(server: Postfix) -> str:
+    unknown = login("nobody", WRONG)
+    return refused(server, "dlv_nobody", "login: 535 5.7.8", "check user and password", port="login", login=unknown)
+
+
+def a_login_that_is_missing_is_told(server: Postfix) -> str:
+    outcome, words = Trial(server.url("ann", port="login"), "dlv_missing").send()
+    told = advice(outcome, words)
+    expect((outcome, "554 5.7.1" in words, "put user and password" in told), (Outcome.GONE, True, True))
+    return f"{words} -> {told}"
+
+
 def a_login_where_none_is_taken_is_told(server: Postfix) -> str:
-    outcome, words = Trial(server.url("ann", login="robot:secret@"), "dlv_login").send()
-    expect((outcome, "secret" in words), (Outcome.UNAUTHORISED, False))
-    return words
+    return refused(server, "dlv_login", "the server offers no login here", "encrypted port", login=login())
+
+
+def without_encryption_a_server_that_wants_it_hears_no_password(server: Postfix) -> str:
+    said = ""
+    for user in LOGINS:
+        with overheard(server.ports["login"]) as (port, heard):
+            url = {"login": login(user), "mode": "insecure"}
+            said = refused(server, f"dlv_{user}", "offers no login in the clear", "mailtos://", port, **url)
+        expect((b"EHLO" in heard.upper(), said_in_the_clear(heard)), (True, []))
+    return said
+
+
+def a_login_of_another_kind_is_told(server: Postfix) -> str:
+    refused(server, "dlv_beyond", "CRAM-MD5", "take PLAIN over TLS", port="challenge", login=login("roboter"))
+    return refused(server, "dlv_digest", "DIGEST-MD5", "take PLAIN over TLS", port="digest", login=login())
+
+
+def a_server_that_cannot_look_up_the_login_is_tried_again(server: Postfix) -> str:
+    outcome, words = Trial(server.url("ann", port="unwell", login=login()), "dlv_unwell").send()
+    told = advice(outcome, words)
+    expect((outcome, "454 4.7.0" in words, "for now" in told), (Outcome.RETRY, True, True))
+    return f"{words} -> {told}"
+
+
+def with_mode_insecure_a_password_is_readable_on_the_way_as_documented(server: Postfix) -> str:
+    with overheard(server.ports["clear"]) as (port, heard):
+        let_in(server, "dlv_clear", "clear", via=port, mode="insecure")
+    expect(said_in_the_clear(heard), ["CANARY", "robot"])
+    far = server.url("ann", mode="insecure", login=login()).replace("@localhost:", "@smtp.example.com:")
+    remark = registry.remark(far) or ""
+    expect("the password goes out in the clear" in remark, True)
+    return f"budgetd check says of a host on the internet: {remark}"
+
+
+# --- size
 
 
 def what_is_too_large_goes_out_simpler(server: Postfix) -> str:
@@ -398,7 +575,17 @@ TRIALS: tuple[Callable[[Postfix], str], ...] = (
     a_connection_lost_after_the_text_may_double_it_with_the_same_id,
     without_starttls_nothing_is_said,
     a_certificate_that_nobody_vouches_for_is_refused,
+    a_right_password_is_taken_and_goes_out_encrypted,
+    a_password_beyond_ascii_is_taken_too,
+    a_challenge_is_answered,
+    a_wrong_password_is_told,
+    an_unknown_user_is_told,
+    a_login_that_is_missing_is_told,
     a_login_where_none_is_taken_is_told,
+    without_encryption_a_server_that_wants_it_hears_no_password,
+    a_login_of_another_kind_is_told,
+    a_server_that_cannot_look_up_the_login_is_tried_again,
+    with_mode_insecure_a_password_is_readable_on_the_way_as_documented,
     what_is_too_large_goes_out_simpler,
 )
 

@@ -240,7 +240,7 @@ def test_fault_123_a_redirect_is_never_followed(hook: Hook, status: int, option:
     try:
         hook.behave = answer(status, Location=f"http://127.0.0.1:{other.port}/internal")
         receipt = AppriseSender(hook.url("/hook" + option)).send(message(), 5)
-        assert receipt.outcome is Outcome.REJECTED
+        assert receipt.outcome is Outcome.GONE
         assert receipt.detail == f"HTTP {status}: redirect to host 127.0.0.1:{other.port} refused"
         assert other.requests == []
     finally:
@@ -312,7 +312,7 @@ def test_a_compressed_answer_is_not_asked_for_nor_unfolded(hook: Hook) -> None:
 def test_an_odd_redirect_is_refused_too(hook: Hook, location: str) -> None:
     hook.behave = answer(302, Location=location)
     receipt = AppriseSender(hook.url()).send(message(), 5)
-    assert receipt.outcome is Outcome.REJECTED
+    assert receipt.outcome is Outcome.GONE
     assert "pw" not in receipt.detail
 
 
@@ -370,6 +370,19 @@ def test_faults_103_to_106_slack_failures_have_their_outcome(
     receipt = AppriseSender(SLACK).send(message(flavour=Flavour.SLACK), 10)
     assert (receipt.outcome, receipt.after) == (outcome, after)
     assert receipt.detail
+
+
+@pytest.mark.network
+def test_fault_103_a_plug_in_that_would_wait_and_ask_again_by_itself_does_not(proxy: TlsProxy) -> None:
+    far = ("Retry-After: 7", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 4102444800")
+    proxy.answer = lambda _: http_answer(429, b"slow down", *far)
+    sender = AppriseSender("discord://123456789012345678/abcdefghijklmnop")
+    for count in (1, 2):
+        began = time.perf_counter()
+        receipt = sender.send(message(), 10)
+        assert (receipt.outcome, receipt.after) == (Outcome.RATE_LIMITED, 7.0)
+        assert time.perf_counter() - began < 5
+        assert len(proxy.requests) == count
 
 
 @pytest.mark.network

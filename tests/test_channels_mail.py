@@ -292,11 +292,26 @@ def test_fault_112_a_refused_login_is_unauthorised(says: str, outcome: Outcome) 
     assert server.recipients() == []
 
 
-def test_a_server_without_any_login_is_unauthorised() -> None:
-    for extensions in ("250 loopback", "250-loopback\r\n250 AUTH GSSAPI"):
-        with scripted({"EHLO": extensions}) as server:
-            receipt = send(server.url_to(ONE, login="robot:secret@"))
-        assert receipt.outcome is Outcome.UNAUTHORISED
+@pytest.mark.parametrize("login", ["robot:secret@", "robot:s%C3%A9cret@"])
+@pytest.mark.parametrize(
+    ("extensions", "words"),
+    [
+        ("250 loopback", "login: the server offers no login in the clear"),
+        ("250-loopback\r\n250 AUTH GSSAPI", "login: none of the server's ways to log in will do: GSSAPI"),
+    ],
+)
+def test_a_server_that_asks_for_no_password_gets_none(extensions: str, words: str, login: str) -> None:
+    with scripted({"EHLO": extensions}) as server:
+        receipt = send(server.url_to(ONE, login=login))
+    assert (receipt.outcome, receipt.detail) == (Outcome.UNAUTHORISED, words)
+    assert [line.split()[0].upper() for line in server.said] == ["EHLO", "QUIT"]
+
+
+def test_a_password_beyond_ascii_goes_to_no_server_that_cannot_take_it() -> None:
+    with scripted({"EHLO": "250-loopback\r\n250 AUTH CRAM-MD5 LOGIN"}) as server:
+        receipt = send(server.url_to(ONE, login="robot:s%C3%A9cret@"))
+    assert (receipt.outcome, "CRAM-MD5" in receipt.detail) == (Outcome.UNAUTHORISED, True)
+    assert [line.split()[0].upper() for line in server.said] == ["EHLO", "QUIT"]
 
 
 def test_fault_112_a_server_that_is_down_or_has_no_address_is_tried_again() -> None:
@@ -477,6 +492,24 @@ def test_a_check_says_what_is_wrong_with_a_url_and_spares_the_first_alert_the_wa
     assert registry.explain("mailtos://u:pw@example.com") is None
     mail_url.account("mailtos://u:pw@example.com")
     assert mail_url.account.cache_info().hits == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mailto://u:pw@smtp.example.com?from=b@example.com", "the password goes out in the clear"),
+        ("mailto://smtp.example.com?from=b@example.com", "mail goes out in the clear"),
+        ("mailto://u:pw@127.0.0.1?from=b@example.com", None),
+        ("mailto://u:pw@mail.lan?from=b@example.com", None),
+        ("mailtos://u:pw@smtp.example.com?from=b@example.com", None),
+        ("mailto://u:pw@gmail.com", None),
+        ("mailtos://u:pw@smtp.example.com?from=b@example.com&pgp=yes", None),
+    ],
+)
+def test_what_goes_out_in_the_clear_is_remarked_upon(url: str, words: str | None) -> None:
+    remark = registry.remark(url)
+    assert (remark is None) if words is None else (remark is not None and words in remark)
+    assert "pw" not in (remark or "").replace("password", "")
 
 
 @pytest.mark.parametrize(

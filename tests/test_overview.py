@@ -263,7 +263,7 @@ def test_without_a_rules_file_the_channels_are_those_of_the_deliveries() -> None
         (Outcome.UNAUTHORISED, "HTTP 403: no", "wrong or revoked"),
         (Outcome.RETRY, "the plug-in failed: ImportError: slixmpp", "a package for this service"),
         (Outcome.RETRY, "HTTP 503: busy", "status page"),
-        (Outcome.REJECTED, "HTTP 302: redirect to host x refused", "new address"),
+        (Outcome.GONE, "HTTP 302: redirect to host x refused", "new address"),
         (Outcome.REJECTED, "sending the mail: 550 no such user", "no such address"),
         (Outcome.REJECTED, "HTTP 400: bad", "does not take this message"),
         (Outcome.RATE_LIMITED, "HTTP 429: connection refused by policy", "no more for now"),

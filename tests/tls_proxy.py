@@ -6,7 +6,7 @@ import contextlib
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import parse_headers
@@ -28,12 +28,15 @@ class Request:
 
 @dataclass
 class TlsProxy:
-    """Where it listens, whom its clients must trust, what it got. `answer` makes the raw answer to a request."""
+    """Where it listens, whom its clients must trust, what it got.
+
+    `answer` makes the raw answer to a request, whole or piece by piece.
+    """
 
     url: str
     ca_file: Path
     requests: list[Request] = field(default_factory=list)
-    answer: Callable[[Request], bytes] = lambda _: http_answer(200, b"ok")
+    answer: Callable[[Request], bytes | Iterable[bytes]] = lambda _: http_answer(200, b"ok")
 
 
 def http_answer(status: int, body: bytes, *headers: str) -> bytes:
@@ -59,7 +62,9 @@ def tls_proxy(folder: Path) -> Iterator[TlsProxy]:
             with contextlib.suppress(OSError), context.wrap_socket(self.request, server_side=True) as tls:
                 request = _read_request(host, tls.makefile("rb"))
                 proxy.requests.append(request)
-                tls.sendall(proxy.answer(request))
+                answer = proxy.answer(request)
+                for piece in (answer,) if isinstance(answer, bytes) else answer:
+                    tls.sendall(piece)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

@@ -138,6 +138,7 @@ class AppriseSender:
         plugin = getattr(self._own, "plugin", None)
         if plugin is None:
             plugin = self._own.plugin = _plugin(self._url)
+            _shorten_pauses(plugin)
         if plugin is not None:
             plugin.redirects = False  # also against ?redirect=yes in the URL
             plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, deadline)
@@ -191,6 +192,13 @@ class AppriseSender:
 
     def _receipt(self, outcome: Outcome, detail: str, after: float | None = None) -> Receipt:
         return Receipt(outcome, self._secrets.scrub(detail)[:DETAIL_LIMIT], after)
+
+
+def _shorten_pauses(plugin: Any) -> None:
+    """A plug-in that would sleep for as long as the service says gets a 429 instead, which the schedule heeds."""
+    throttle = getattr(plugin, "throttle", None)
+    if throttle is not None:
+        plugin.throttle = lambda last_io=None, wait=None: throttle(last_io, wait and min(wait, LONGEST_PAUSE))
 
 
 def _notify_type(message: Message) -> str:

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from budgetd import clock
 from budgetd.channels import Kind, Sender, apprise
-from budgetd.channels.mail_url import SCHEMES, Account, UnusableUrlError, account, is_native, public
-from budgetd.channels.urls import Secrets, scheme
+from budgetd.channels.mail_url import INSECURE, SCHEMES, Account, UnusableUrlError, account, is_native, public
+from budgetd.channels.urls import Secrets, is_near, scheme
 from budgetd.message import Message
 from budgetd.model import Outcome, Receipt
 
@@ -114,4 +114,14 @@ def _explain(url: str) -> str | None:
     return None
 
 
-KIND = Kind(schemes=SCHEMES, sender=_sender, explain=_explain, public=public, keyed=True)
+def _remark(url: str, _secrets: Sequence[str]) -> str | None:
+    if not is_native(url):
+        return None
+    found = account(url)
+    if found.mode != INSECURE or is_near(found.host):
+        return None
+    what = "the password goes out" if found.user and found.password else "mail goes out"
+    return f"with mode=insecure {what} in the clear, for everybody on the way to read; mailtos:// is encrypted"
+
+
+KIND = Kind(schemes=SCHEMES, sender=_sender, explain=_explain, remark=_remark, public=public, keyed=True)

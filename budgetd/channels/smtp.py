@@ -27,6 +27,8 @@ _CONNECT_SECONDS = 10.0
 _GOODBYE_SECONDS = 1.0
 _LEAST_TIMEOUT = 0.001
 _REFUSED_LOGINS = (530, 534, 535, 538)
+_WAYS_IN = frozenset({"CRAM-MD5", "PLAIN", "LOGIN"})
+_WAYS_BEYOND_ASCII = frozenset({"PLAIN"})
 
 
 class FailedError(Exception):
@@ -110,8 +112,15 @@ class Session(smtplib.SMTP):
         self.ehlo_or_helo_if_needed()
 
     def log_in(self, user: str, password: str) -> None:
-        """As this user. Raises smtplib.SMTPException and OSError."""
-        if user.isascii() and password.isascii():
+        """As this user; no password goes to a server that asks for none. Raises smtplib.SMTPException and OSError."""
+        ascii_only = user.isascii() and password.isascii()
+        offered = self.esmtp_features.get("auth", "").upper().split()
+        if not self.has_extn("auth"):
+            encrypted = isinstance(self.sock, ssl.SSLSocket)
+            raise smtplib.SMTPNotSupportedError(f"the server offers no login {'here' if encrypted else 'in the clear'}")
+        if (_WAYS_IN if ascii_only else _WAYS_BEYOND_ASCII).isdisjoint(offered):
+            raise smtplib.SMTPNotSupportedError(f"none of the server's ways to log in will do: {' '.join(offered)}")
+        if ascii_only:
             self.login(user, password)
             return
         words = base64.b64encode(f"\0{user}\0{password}".encode()).decode()  # RFC 4616; smtplib knows only ASCII

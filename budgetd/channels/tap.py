@@ -32,6 +32,7 @@ EXCERPT = 200
 CONNECT_TIMEOUT = 10.0  # seconds
 LONGEST_RETRY_AFTER = 3600.0
 _LEAST_TIMEOUT = 0.05
+TOO_MANY = 429
 
 # Words in an answer that say more than its status: Slack's names of errors.
 _SPOKEN = re.compile(r'"error"\s*:\s*"([a-z_]{1,60})"')
@@ -54,6 +55,7 @@ class Watch:
         self.doubts: list[Receipt] = []  # answered 2xx; what the answer says, should the plug-in not take it for a yes
         self.remarks: list[str] = []
         self.redirected = False
+        self.put_off: list[object] = []  # the requests that were answered with 429
         self._ends = clock.monotonic() + deadline
 
     def remaining(self) -> float:
@@ -140,6 +142,10 @@ class WatchedAdapter(requests.adapters.HTTPAdapter):
         if seen.over:
             seen.failed(Outcome.RETRY, "no time was left to connect")
             raise requests.ConnectTimeout("the deadline has passed", request=request)
+        asked = (request.method, request.url, request.body)
+        if asked in seen.put_off:
+            # Some plug-ins ask again at once; when it is time is the schedule's to say.
+            raise requests.ConnectionError("the service takes no more for now", request=request)
         request.headers["Accept-Encoding"] = "identity"  # a compressed answer may unfold to gigabytes
         kwargs["stream"] = True
         kwargs["timeout"] = (min(CONNECT_TIMEOUT, seen.remaining()), seen.remaining())
@@ -149,6 +155,8 @@ class WatchedAdapter(requests.adapters.HTTPAdapter):
             seen.failed(*_http_failure(error))
             raise
         _take(response, seen)
+        if response.status_code == TOO_MANY:
+            seen.put_off.append(asked)
         return response
 
 
@@ -167,7 +175,8 @@ def _judge(status: int, headers: Mapping[str, str], body: bytes, whole: bool, lo
     spoken = _SPOKEN.search(text[:2000])
     if 300 <= status < 400:
         seen.redirected = True
-        seen.failed(Outcome.REJECTED, f"HTTP {status}: redirect to host {_host(location)} refused")
+        # The address is wrong, and no simpler message would change that.
+        seen.failed(Outcome.GONE, f"HTTP {status}: redirect to host {_host(location)} refused")
     elif status >= 300 or status < 200:
         outcome = _SPOKEN_OUTCOMES.get(spoken.group(1)) if spoken else None
         seen.failed(outcome or outcome_of_status(status), said, after)
@@ -188,7 +197,7 @@ def _host(location: str) -> str:
 
 def outcome_of_status(status: int) -> Outcome:
     """What an HTTP status that is no success means for the delivery."""
-    if status == 429:
+    if status == TOO_MANY:
         return Outcome.RATE_LIMITED
     if status in (401, 403):
         return Outcome.UNAUTHORISED
