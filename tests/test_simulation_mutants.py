@@ -23,12 +23,15 @@ from budgetd.model import (
     Report,
     SourceError,
     State,
+    Superseded,
     identity,
 )
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.sources.cost_report import CostReport, window
 from budgetd.store import Memory
+from budgetd.stores import reading
+from budgetd.stores.records import instant_text
 from budgetd.stores.sqlite import SqliteStore
 from tests.simulation.world import Parts, Plan, SimulationError, live
 
@@ -67,6 +70,36 @@ class NewIdOnEachAttempt(Outbox):
         message = replace(message, id=identity("dlv", delivery.id, delivery.attempts))
         self._in_flight[message.id] = delivery
         self._lanes.offer(delivery.channel, message, deadline(delivery))
+
+
+class NeverFallsBack(Outbox):
+    """What a channel does not take waits for it, whoever else is named."""
+
+    def fall_back(self, now: datetime) -> None:
+        self.next_fallback = None
+
+    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+        pass
+
+
+class FallsBackTooSoon(Outbox):
+    """The fallback gets what has met one error, whatever `after` says."""
+
+    def settle(self, answer: Answer, now: datetime) -> bool:
+        delivery = self._in_flight.get(answer.delivery)
+        if delivery is not None and answer.receipt.outcome is Outcome.RETRY:
+            self._hand_over(delivery, answer.receipt.detail, now)
+        return super().settle(answer, now)
+
+
+class FallbackTakesItAway(Outbox):
+    """Once a fallback has it, the channel that it was for never gets it."""
+
+    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+        super()._hand_over(delivery, why, now)
+        if delivery.id in self._fallen_back:
+            gone = tuple(Superseded(delivery.id, notice.id) for notice in delivery.notices)
+            self._store.commit(Changes(now, superseded=gone))
 
 
 class TwoTransactions(Evaluator):
@@ -212,6 +245,27 @@ def blind_for_ever(store: SqliteStore) -> SqliteStore:
     return store
 
 
+_TOLD_AS_ITS_OWN = reading._TOLD.replace("'trigger'", "'trigger' AND delivery.because = ''")
+
+
+def forgetting_fallbacks(store: SqliteStore) -> SqliteStore:
+    """Who was told through a fallback was not told: nobody there hears that it is over."""
+    recall = store.recall
+
+    def forgetful() -> Memory:
+        memory = recall()
+        since = "" if memory.through is None else instant_text(memory.through - reading.RECALLED)
+        own = set(map(tuple, store._database.rows(_TOLD_AS_ITS_OWN, (reading.HOME, since))))
+        told = {
+            incident: frozenset(channel for channel in channels if (incident, channel) in own)
+            for incident, channels in memory.told.items()
+        }
+        return replace(memory, told=told)
+
+    store.recall = forgetful  # type: ignore[method-assign]
+    return store
+
+
 MUTANTS: Mapping[str, Parts] = {
     "mark before send": Parts(outbox=MarksBeforeItSends),
     "two transactions": Parts(evaluator=TwoTransactions),
@@ -226,6 +280,10 @@ MUTANTS: Mapping[str, Parts] = {
     "announced steps in memory": Parts(store=forgetting_incidents),
     "resolved by one poll": Parts(store=resolving_at_once),
     "blind and silent": Parts(store=blind_for_ever),
+    "no fallback": Parts(outbox=NeverFallsBack),
+    "a fallback at the first error": Parts(outbox=FallsBackTooSoon),
+    "a fallback that takes it away": Parts(outbox=FallbackTakesItAway),
+    "no resolve through a fallback": Parts(store=forgetting_fallbacks),
 }
 
 

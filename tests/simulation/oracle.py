@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from budgetd.message import Message
 from budgetd.model import Face, Outcome
 from tests.simulation.api import Served
+from tests.simulation.items import Item, Parcel
 from tests.simulation.promises import Expected, Key, Promises
-from tests.simulation.rulefiles import FileSpec
+from tests.simulation.rulefiles import AFTER, FileSpec
 from tests.simulation.sight import Sight
 
 GIVE_UP = timedelta(hours=72)
@@ -20,34 +22,11 @@ GIVE_UP = timedelta(hours=72)
 PROMPT = timedelta(hours=3)
 _REPORT = "budgetd:undeliverable"
 _BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
+_INSTEAD = re.compile(r"You get this because (\S+) has not taken it: \S")
 
 
 class BrokenPromiseError(AssertionError):
     """The daemon did not do what it promises."""
-
-
-@dataclass(slots=True)
-class Item:
-    """A notice that a channel must get (or may get: not `required`)."""
-
-    expected: Expected
-    required: bool = True
-    state: str = "pending"
-    delivery: str = ""
-
-
-@dataclass(slots=True)
-class Parcel:
-    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know."""
-
-    attempts: int = 0
-    accepted: int = 0
-    lost_answers: int = 0
-    rejected: int = 0
-    broken: int = 0
-    oldest: timedelta = timedelta(0)
-    about_reports: bool = False
-    must_report: bool = False
 
 
 class Oracle:
@@ -71,6 +50,11 @@ class Oracle:
         self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
         self._open_reports: dict[tuple[str, str], datetime] = {}
+        self._instead: dict[str, dict[tuple[object, ...], Item]] = defaultdict(dict)
+        self._falls_to: dict[tuple[str, str], datetime | None] = {}
+        self._ever_fell_to: set[tuple[str, str]] = set()
+        self._jumped: datetime | None = None
+        self._note_fallbacks(None)
 
     # --- what the world did --------------------------------------------------------------------
 
@@ -90,18 +74,30 @@ class Oracle:
         """An edit's consequences are committed."""
         return self._expect(self.promises.edit(self.spec, wall), at, wall)
 
-    def use(self, spec: FileSpec) -> None:
+    def use(self, spec: FileSpec, at: datetime) -> None:
         """The rules file on disk is this one from now on."""
         self.spec = spec
+        self._note_fallbacks(at)
 
-    def confirmed(self, delivery: str) -> None:
+    def _note_fallbacks(self, at: datetime | None) -> None:
+        pairs = [(name, other) for name, instead in self.spec.fallbacks for other in instead]
+        self._falls_to = {pair: self._falls_to.get(pair, at) for pair in pairs}
+        self._ever_fell_to |= set(pairs)
+
+    def clock_moved(self, at: datetime) -> None:
+        """What was due by the clock until now, nobody can say."""
+        self._jumped = at
+
+    def confirmed(self, delivery: str, wall: datetime) -> None:
         """What became of it is committed: it can never be sent again."""
-        self._unconfirmed.pop(delivery, None)
+        parcel = self._unconfirmed.pop(delivery, None)
+        for item in parcel.items if parcel is not None else ():
+            item.settled = wall
 
     def crashed(self) -> None:
         """The process died: what was taken without its knowing, may come once more; its complaints are lost."""
         for parcel in self._unconfirmed.values():
-            parcel.lost_answers += 1
+            parcel.lose_answer()
             self.counts["answers lost in a crash"] += 1
         self._unconfirmed = {}
         self._complaining = []
@@ -123,10 +119,11 @@ class Oracle:
 
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
-        older = self._latest[channel].get(expected.key)
-        if older is not None and older.state == "pending":
-            older.state = "superseded"
-            self.counts["superseded"] += 1
+        older = [self._latest[channel].get(expected.key), *self._instead_of(channel, expected.key)]
+        for each in older:
+            if each is not None and each.state == "pending":
+                each.state = "superseded"
+                self.counts["superseded"] += 1
         self._latest[channel][expected.key] = item
         self._items[channel][(*expected.key[:2], expected.span, expected.number)] = item
         if expected.kind == "firing":
@@ -150,10 +147,16 @@ class Oracle:
 
     def _told(self, channel: str, key: Key) -> bool | None:
         """Whether the channel was, or is about to be, told that it began; None: never. False: nobody can be sure."""
-        items = self._firing.get((channel, key))
-        if not items:
-            return None
-        return any(item.delivery or item.state == "pending" for item in items)
+        items = [*self._firing.get((channel, key), ()), *self._instead_of(channel, key, "firing")]
+        if any(item.delivery or item.state == "pending" for item in items):
+            return True
+        fell = any(self._firing.get((other, key)) for other, to in self._ever_fell_to if to == channel)
+        return False if items or fell else None
+
+    def _instead_of(self, channel: str, key: Key, kind: str = "") -> list[Item]:
+        """What of that incident the channel was sent as the fallback of another one."""
+        items = self._instead[channel].values()
+        return [each for each in items if each.expected.key == key and kind in ("", each.expected.kind)]
 
     # --- what the channels saw -----------------------------------------------------------------
 
@@ -161,18 +164,22 @@ class Oracle:
         """A message is on its way to a channel, whatever becomes of it."""
         parcel = self._parcels[(channel, message.id)]
         parcel.attempts += 1
+        parcel.items = []
         self._check(channel in self.spec.channels, f"{channel} is not in the rules file any more")
+        because = _INSTEAD.match(message.data["data"]["because"] or "")
+        instead_of = because.group(1) if because is not None else ""
         for alert in _alerts(message):
             if alert["rule"]["id"] == _REPORT:
-                self._check_report(channel, alert)
+                self._check_report(channel, alert, fallen=bool(instead_of))
                 parcel.about_reports = True
                 parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
                 if not parcel.accepted:
                     self._open_reports.setdefault((channel, message.id), at)
                 continue
-            item = self._item(channel, alert)
+            item = self._item(channel, alert, instead_of, wall)
             self._check_place(channel, message.id, item)
             self._check_words(alert, item.expected)
+            parcel.items.append(item)
             parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
 
     def answered(self, channel: str, message: Message, outcome: Outcome, *, taken: bool) -> None:
@@ -183,7 +190,7 @@ class Oracle:
             if outcome is Outcome.DELIVERED:
                 self._unconfirmed[message.id] = parcel
             else:
-                parcel.lost_answers += 1
+                parcel.lose_answer()
         parcel.rejected += outcome is Outcome.REJECTED
         parcel.broken += outcome in _BROKEN
         refused = outcome in _BROKEN or parcel.rejected >= len(Face)
@@ -206,25 +213,48 @@ class Oracle:
                 f"{message.id} was sent to {channel} {parcel.accepted} times, and only {parcel.lost_answers} answers "
                 f"were lost: {message.title}",
             )
-        for alert in _alerts(message):
-            if alert["rule"]["id"] == _REPORT:
-                self._open_reports.pop((channel, message.id), None)
-            else:
-                item = self._item(channel, alert)
-                item.state = "received"
-                self._newest[(channel, item.expected.key)] = item.expected.number
+        self._open_reports.pop((channel, message.id), None)
+        for item in parcel.items:
+            item.accepted += 1
+            self._check(item.accepted <= 1 + item.lost, f"{channel} took {_told(item)} {item.accepted} times")
+            item.state = "received"
+            self._newest[(channel, item.expected.key)] = item.expected.number
+            if item.instead_of:
+                self.counts["taken instead of another channel"] += 1
 
-    def _item(self, channel: str, alert: Mapping[str, Any]) -> Item:
+    def _item(self, channel: str, alert: Mapping[str, Any], instead_of: str, wall: datetime) -> Item:
         name, number, span = alert["rule"]["id"], alert["sequence"], _span(alert)
         scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
         place = (name, scope, span, number)
-        item = self._items[channel].get(place)
+        item = self._items[instead_of or channel].get(place)
         if item is not None:
-            return item
+            return self._taken_over(channel, instead_of, place, item, wall) if instead_of else item
         what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
         elsewhere = [other for other, items in self._items.items() if place in items]
         meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
         raise BrokenPromiseError(f"{channel} was sent {meant}: {what}")
+
+    def _taken_over(
+        self, channel: str, instead_of: str, place: tuple[object, ...], original: Item, wall: datetime
+    ) -> Item:
+        """What the channel gets because another one has not taken it: only if that is so, and the file says so."""
+        known = self._instead[channel].get((instead_of, *place))
+        if known is not None:
+            return known
+        what = f"{channel} was given {_told(original)} instead of {instead_of}"
+        self._check((instead_of, channel) in self._ever_fell_to, f"{what}, whose fallback it never was")
+        parcel = self._parcels[(instead_of, original.delivery)]
+        if not (parcel.broken or parcel.rejected >= len(Face) or self._unsure_of_time(original)):
+            due = original.expected.wall + timedelta(minutes=AFTER[instead_of])
+            self._check(wall >= due, f"{what}, which still had until {due}")
+            self._check(original.settled is None or original.settled >= due, f"{what}, which had taken it in time")
+        made = Item(original.expected, instead_of=instead_of)
+        self._instead[channel][(instead_of, *place)] = made
+        return made
+
+    def _unsure_of_time(self, item: Item) -> bool:
+        """Whether the clock was set since it was decided."""
+        return self._jumped is not None and item.expected.at <= self._jumped
 
     def _check_place(self, channel: str, delivery: str, item: Item) -> None:
         expected = item.expected
@@ -234,7 +264,7 @@ class Oracle:
         newest = self._newest.get((channel, expected.key), 0)
         self._check(expected.number >= newest, f"{what} came after #{newest}")
         item.delivery = delivery
-        if not channel.startswith("pager"):
+        if not channel.startswith("pager") and not item.instead_of:
             known = self._chat.setdefault((channel, expected.evaluation), delivery)
             self._check(known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}")
 
@@ -263,10 +293,10 @@ class Oracle:
                 f"{place}: {where} is said to be {part['amount']}, and is {expected.parts.get(where)}",
             )
 
-    def _check_report(self, channel: str, alert: Mapping[str, Any]) -> None:
+    def _check_report(self, channel: str, alert: Mapping[str, Any], *, fallen: bool) -> None:
         about, name = alert["scope"]["dimensions"][0]["id"], alert["scope"]["dimensions"][0]["name"]
         delivery, _, state = about.partition("/")
-        self._check(channel != name, f"{channel} was sent a complaint about itself")
+        self._check(channel != name or fallen, f"{channel} was sent a complaint about itself")
         self._reported[delivery].add(state)
         parcel = self._parcels.get((name, delivery))
         given_up = state == "given_up"
@@ -281,6 +311,9 @@ class Oracle:
 
     def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime) -> None:
         """What is due on a channel that has taken messages for long, has arrived."""
+        for instead_of, to in self._falls_to:
+            if to == channel:
+                self._check_fallback(instead_of, channel, taking_since, at)
         for item in self._pending(channel):
             parcel = self._parcels[(channel, item.delivery)]
             if parcel.oldest >= GIVE_UP - timedelta(hours=1):
@@ -292,6 +325,22 @@ class Oracle:
             aged = self._parcels[(name, delivery)].oldest >= GIVE_UP - timedelta(hours=1)
             late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
             self._check(not late, f"{channel} takes messages and has not got the complaint {delivery}")
+
+    def _check_fallback(self, instead_of: str, channel: str, taking_since: datetime, at: datetime) -> None:
+        """What a channel has not taken for long, its fallback has, if that takes messages."""
+        since = self._falls_to[(instead_of, channel)]
+        after = timedelta(minutes=AFTER[instead_of])
+        for item in self._items[instead_of].values():
+            if item.state != "pending" or not item.required or item.instead_of:
+                continue
+            each = item.expected
+            begun = max(taking_since, each.at + after, since or each.at)
+            if at - begun < PROMPT or self._parcels[(instead_of, item.delivery)].oldest >= GIVE_UP - timedelta(hours=1):
+                continue
+            place = (instead_of, *each.key[:2], each.span, each.number)
+            handed = self._instead[channel].get(place)
+            done = handed is not None and handed.state != "pending"
+            self._check(done, f"{instead_of} has not taken {_told(item)}, and its fallback {channel} has not got it")
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""
@@ -314,7 +363,8 @@ class Oracle:
             )
 
     def _pending(self, channel: str) -> list[Item]:
-        return [item for item in self._latest[channel].values() if item.state == "pending" and item.required]
+        items = [*self._latest[channel].values(), *self._instead[channel].values()]
+        return [item for item in items if item.state == "pending" and item.required]
 
     def _check(self, holds: bool, complaint: str) -> None:
         if not holds:

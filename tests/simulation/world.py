@@ -223,7 +223,7 @@ class World:
 
     def _committed(self) -> None:
         if self._settling is not None:
-            self.oracle.confirmed(self._settling)
+            self.oracle.confirmed(self._settling, self.clocks.wall)
             for service in self.services.values():
                 service.confirmed(self._settling)
         if self._awaiting is not None:
@@ -243,7 +243,7 @@ class World:
             self._move_clock()
         self._edit_perhaps()
         for _ in range(self.chance.randrange(5)):
-            due = self._store.next_due()
+            due = min((d for d in (self._store.next_due(), self._outbox.next_fallback) if d is not None), default=None)
             wait = max(due - self.clocks.wall, timedelta(seconds=1)) if due is not None else timedelta.max
             if self.clocks.true + min(wait, timedelta(days=2)) >= target:
                 break
@@ -283,7 +283,7 @@ class World:
 
     def _reload(self) -> None:
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
-        self.oracle.use(self.spec)
+        self.oracle.use(self.spec, self.clocks.true)
         at, wall = self.clocks.true, self.clocks.wall
         self._awaiting = lambda: self.oracle.kept_edit(at, wall)
         self._evaluator.reload(rulebook, wall)
@@ -331,6 +331,7 @@ class World:
         if skew != self.clocks.skew:
             self._note(f"the wall clock is wrong by {skew}")
             self.clocks.skew = skew
+            self.oracle.clock_moved(self.clocks.true)
             for service in self.services.values():
                 service.clock_moved()
 
@@ -339,6 +340,7 @@ class World:
         self.crashes.armed = self.api.glitches = False
         self.api.outage = None
         self.clocks.skew = timedelta(0)
+        self.oracle.clock_moved(self.clocks.true)
         for service in self.services.values():
             service.change(None)
             service.clock_moved()

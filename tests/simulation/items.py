@@ -1,0 +1,48 @@
+"""What a channel must get, and what became of the messages that were to bring it: the oracle's bookkeeping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tests.simulation.promises import Expected
+
+
+@dataclass(slots=True)
+class Item:
+    """A notice that a channel must get (or may get: not `required`).
+
+    `instead_of`: the channel that has not taken it, when this one gets it as its fallback. `lost`: so many answers to
+    messages with it were lost, so that it may come as often once more. `settled`: when, by the daemon's clock, it was
+    kept that the channel had taken it.
+    """
+
+    expected: Expected
+    required: bool = True
+    state: str = "pending"
+    delivery: str = ""
+    instead_of: str = ""
+    accepted: int = 0
+    lost: int = 0
+    settled: datetime | None = None
+
+
+@dataclass(slots=True)
+class Parcel:
+    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know."""
+
+    attempts: int = 0
+    accepted: int = 0
+    lost_answers: int = 0
+    rejected: int = 0
+    broken: int = 0
+    oldest: timedelta = timedelta(0)
+    about_reports: bool = False
+    must_report: bool = False
+    items: list[Item] = field(default_factory=list)
+
+    def lose_answer(self) -> None:
+        """It was taken, and nobody told the daemon."""
+        self.lost_answers += 1
+        for item in self.items:
+            item.lost += 1
