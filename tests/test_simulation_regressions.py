@@ -14,12 +14,13 @@ from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.message import Flavour, Message
-from budgetd.model import Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, SourceError
+from budgetd.model import Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, Report, SourceError
 from budgetd.outbox import Outbox
+from budgetd.period import DAY, midnight
 from budgetd.rulebook import parse
 from budgetd.sources.cost_report import CostReport
 from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.builders import at
+from tests.builders import at, cost_day
 from tests.simulation.api import SimulatedApi
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
@@ -116,3 +117,66 @@ def test_after_a_restart_a_report_that_lacks_its_last_days_is_still_refused() ->
     through = CostReport(api_at(NOW)).read(NOW, None).through
     with pytest.raises(SourceError, match="once went on to"):
         CostReport(api_at(NOW - timedelta(days=3)), through=through).read(NOW, None)
+
+
+FALLING = """version: 1
+channels:
+  chat: {url: "json://chat.example.com/", fallback: pager, after: 24h}
+  pager: {url: "json://pager.example.com/", page: true, fallback: chat, after: 1h}
+routes: [{notify: [chat, pager]}]
+rules: [{id: day, type: cap, limit: 100, per: day}]
+"""
+
+
+class Keeping(Refusing):
+    """A channel that keeps what it took: the number of each notice in its incident."""
+
+    def __init__(self) -> None:
+        super().__init__(Outcome.DELIVERED)
+        self.taken: list[int] = []
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        if self.outcome is Outcome.DELIVERED:
+            self.taken += [notice.sequence for notice in message.notices]
+        return super().send(message, deadline)
+
+
+def fallen(store: SqliteStore, *down: str) -> dict[str, Keeping]:
+    """Two channels, each the fallback of the other, some of them down while a day is over its limit, and ends."""
+    channels = {name: Keeping() for name in ("chat", "pager")}
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    inbox: Inbox = Inbox()
+    senders: dict[str, Sender] = dict(channels)
+    outbox = Outbox(store, evaluator, InThisThread(senders, inbox.put), {}, random.Random(1))
+    for number, dollars in enumerate(("1", "200", "1")):
+        now = NOW + number * DAY
+        yesterday = now.date() - DAY
+        report = Report("cost_report", yesterday, now.date(), (cost_day(yesterday, dollars),), midnight(now.date()))
+        for name in down:
+            channels[name].outcome = Outcome.RETRY
+        evaluator.take(Observation("cost_report", report), now)
+        daemon.deliver(outbox, inbox, now)
+    for hours in range(1, 6):
+        for channel in channels.values():
+            channel.outcome = Outcome.DELIVERED
+        daemon.deliver(outbox, inbox, NOW + 2 * DAY + timedelta(hours=hours))
+    return channels
+
+
+def test_a_fallback_that_was_told_of_the_end_is_not_told_of_the_beginning_afterwards(tmp_path: Path) -> None:
+    """The pager had its end, got the beginning from a chat that was down, and its page stayed open for ever."""
+    store = open_store(tmp_path / "a.db", NOW)
+    channels = fallen(store, "chat")
+    store.close()
+    assert channels["pager"].taken == [1, 2]
+    assert channels["chat"].taken == [1]
+
+
+def test_what_waits_in_a_fallback_does_not_come_after_what_is_newer(tmp_path: Path) -> None:
+    """The chat got the pager's end first, and its own beginning afterwards."""
+    store = open_store(tmp_path / "a.db", NOW)
+    channels = fallen(store, "chat", "pager")
+    store.close()
+    assert channels["pager"].taken == [2]
+    assert channels["chat"].taken == sorted(channels["chat"].taken)
+    assert channels["chat"].taken
