@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
+from typing import Any
 
 import pytest
 
 from budgetd.backoff import deadline
 from budgetd.delivery import Answer
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.handover import Handover
 from budgetd.http import Getter
 from budgetd.message import Flavour, render_safely
 from budgetd.model import (
@@ -18,6 +20,7 @@ from budgetd.model import (
     CostDay,
     Delivery,
     DeliveryState,
+    Notice,
     Outcome,
     Receipt,
     Report,
@@ -29,7 +32,7 @@ from budgetd.model import (
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.sources.cost_report import CostReport, window
-from budgetd.store import Memory
+from budgetd.store import Memory, Store
 from budgetd.stores import reading
 from budgetd.stores.records import instant_text
 from budgetd.stores.sqlite import SqliteStore
@@ -72,14 +75,39 @@ class NewIdOnEachAttempt(Outbox):
         self._lanes.offer(delivery.channel, message, deadline(delivery))
 
 
-class NeverFallsBack(Outbox):
+class NeverHandsOver(Handover):
     """What a channel does not take waits for it, whoever else is named."""
 
-    def fall_back(self, now: datetime) -> None:
-        self.next_fallback = None
-
-    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
         pass
+
+
+class TakesItAway(Handover):
+    """Once a fallback has it, the channel that it was for never gets it."""
+
+    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+        super().hand_over(delivery, why, now)
+        if delivery.id in self._handed_over:
+            gone = tuple(Superseded(delivery.id, notice.id) for notice in delivery.notices)
+            self._store.commit(Changes(now, superseded=gone))
+
+
+class TellsWhatIsOver(Handover):
+    """What the fallback has heard the end of, it is told again as if it began."""
+
+    def _is_overtaken(self, channel: str, notice: Notice) -> bool:
+        return False
+
+
+def handing_over(kind: type[Handover]) -> type[Outbox]:
+    """An outbox with another handover."""
+
+    class Mutant(Outbox):
+        def __init__(self, store: Store, evaluator: Evaluator, *others: Any) -> None:
+            super().__init__(store, evaluator, *others)
+            self._handover = kind(store, evaluator)
+
+    return Mutant
 
 
 class FallsBackTooSoon(Outbox):
@@ -88,18 +116,8 @@ class FallsBackTooSoon(Outbox):
     def settle(self, answer: Answer, now: datetime) -> bool:
         delivery = self._in_flight.get(answer.delivery)
         if delivery is not None and answer.receipt.outcome is Outcome.RETRY:
-            self._hand_over(delivery, answer.receipt.detail, now)
+            self._handover.hand_over(delivery, answer.receipt.detail, now)
         return super().settle(answer, now)
-
-
-class FallbackTakesItAway(Outbox):
-    """Once a fallback has it, the channel that it was for never gets it."""
-
-    def _hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
-        super()._hand_over(delivery, why, now)
-        if delivery.id in self._fallen_back:
-            gone = tuple(Superseded(delivery.id, notice.id) for notice in delivery.notices)
-            self._store.commit(Changes(now, superseded=gone))
 
 
 class TwoTransactions(Evaluator):
@@ -280,16 +298,21 @@ MUTANTS: Mapping[str, Parts] = {
     "announced steps in memory": Parts(store=forgetting_incidents),
     "resolved by one poll": Parts(store=resolving_at_once),
     "blind and silent": Parts(store=blind_for_ever),
-    "no fallback": Parts(outbox=NeverFallsBack),
+    "no fallback": Parts(outbox=handing_over(NeverHandsOver)),
     "a fallback at the first error": Parts(outbox=FallsBackTooSoon),
-    "a fallback that takes it away": Parts(outbox=FallbackTakesItAway),
+    "a fallback that takes it away": Parts(outbox=handing_over(TakesItAway)),
+    "a fallback that hears of what is over": Parts(outbox=handing_over(TellsWhatIsOver)),
     "no resolve through a fallback": Parts(store=forgetting_fallbacks),
 }
 
 
-def histories(parts: Parts) -> Iterator[str]:
+# The seeds that find a mutant soonest, where it is rare.
+SOONEST: Mapping[str, int] = {}
+
+
+def histories(parts: Parts, first: int) -> Iterator[str]:
     """What the oracle says of each history, as far as it says anything."""
-    for seed in SEEDS:
+    for seed in (first, *SEEDS):
         try:
             live(Plan(seed, DAYS), parts)
         except SimulationError as broken:
@@ -298,4 +321,6 @@ def histories(parts: Parts) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_oracle_catches_a_daemon_that_has(name: str) -> None:
-    assert next(histories(MUTANTS[name]), None) is not None, f"{name}: nobody noticed in {len(SEEDS)} histories"
+    assert next(histories(MUTANTS[name], SOONEST.get(name, 1)), None) is not None, (
+        f"{name}: nobody noticed in {len(SEEDS)} histories"
+    )

@@ -87,7 +87,7 @@ class Service:
             except Crash:
                 self.oracle.taken_then_crashed(self.name, message)
                 raise
-        self.oracle.answered(self.name, message, outcome, taken=taken)
+        self.oracle.answered(self.name, message, outcome, self.clocks.true, taken=taken)
         if after is not None:
             self._not_before = self.clocks.true + timedelta(seconds=after)
         return Receipt(outcome, f"simulated: {self.mood}", after)

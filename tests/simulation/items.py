@@ -40,6 +40,7 @@ class Parcel:
     about_reports: bool = False
     must_report: bool = False
     items: list[Item] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
 
     def lose_answer(self) -> None:
         """It was taken, and nobody told the daemon."""

@@ -22,7 +22,10 @@ GIVE_UP = timedelta(hours=72)
 PROMPT = timedelta(hours=3)
 _REPORT = "budgetd:undeliverable"
 _BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
-_INSTEAD = re.compile(r"You get this because (\S+) has not taken it: \S")
+_INSTEAD = re.compile(r"(?:You get this because|and) (\S+) has not taken it: \S")
+# A channel that failed so often in a row takes nothing for now: its fallbacks need not wait.
+FAILED_OFTEN = 3
+_GATHERED = "this is what waited for it"
 
 
 class BrokenPromiseError(AssertionError):
@@ -49,11 +52,15 @@ class Oracle:
         self._reported: dict[str, set[str]] = defaultdict(set)
         self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
-        self._open_reports: dict[tuple[str, str], datetime] = {}
+        self._open_reports: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        self._heard_reports: dict[str, set[str]] = defaultdict(set)
         self._instead: dict[str, dict[tuple[object, ...], Item]] = defaultdict(dict)
         self._falls_to: dict[tuple[str, str], datetime | None] = {}
         self._ever_fell_to: set[tuple[str, str]] = set()
         self._jumped: datetime | None = None
+        self._failures: Counter[str] = Counter()
+        self._failing_until: dict[str, datetime] = {}
+        self._ended: set[Key] = set()
         self._note_fallbacks(None)
 
     # --- what the world did --------------------------------------------------------------------
@@ -112,6 +119,7 @@ class Oracle:
         self._evaluations += 1
         found = [replace(each, at=at, wall=wall, evaluation=self._evaluations) for each in made]
         for each in found:
+            (self._ended.add if each.kind == "resolved" else self._ended.discard)(each.key)
             for channel, required in self._recipients(each).items():
                 self._put(channel, Item(each, required))
             self.counts[f"{each.kind} {each.reason}"] += 1
@@ -119,11 +127,9 @@ class Oracle:
 
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
-        older = [self._latest[channel].get(expected.key), *self._instead_of(channel, expected.key)]
-        for each in older:
-            if each is not None and each.state == "pending":
-                each.state = "superseded"
-                self.counts["superseded"] += 1
+        for older in self._waiting(channel, expected.key):
+            older.state = "superseded"
+            self.counts["superseded"] += 1
         self._latest[channel][expected.key] = item
         self._items[channel][(*expected.key[:2], expected.span, expected.number)] = item
         if expected.kind == "firing":
@@ -153,6 +159,12 @@ class Oracle:
         fell = any(self._firing.get((other, key)) for other, to in self._ever_fell_to if to == channel)
         return False if items or fell else None
 
+    def _waiting(self, channel: str, key: Key) -> list[Item]:
+        """What of that incident the channel has not taken yet."""
+        latest = self._latest[channel].get(key)
+        items = [*([latest] if latest is not None else []), *self._instead_of(channel, key)]
+        return [each for each in items if each.state == "pending"]
+
     def _instead_of(self, channel: str, key: Key, kind: str = "") -> list[Item]:
         """What of that incident the channel was sent as the fallback of another one."""
         items = self._instead[channel].values()
@@ -164,27 +176,31 @@ class Oracle:
         """A message is on its way to a channel, whatever becomes of it."""
         parcel = self._parcels[(channel, message.id)]
         parcel.attempts += 1
-        parcel.items = []
+        parcel.items, parcel.reports = [], []
         self._check(channel in self.spec.channels, f"{channel} is not in the rules file any more")
-        because = _INSTEAD.match(message.data["data"]["because"] or "")
-        instead_of = because.group(1) if because is not None else ""
+        because = message.data["data"]["because"] or ""
+        instead_of = tuple(dict.fromkeys(_INSTEAD.findall(because)))
+        gathered = _GATHERED in because
         for alert in _alerts(message):
             if alert["rule"]["id"] == _REPORT:
                 self._check_report(channel, alert, fallen=bool(instead_of))
                 parcel.about_reports = True
                 parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
-                if not parcel.accepted:
-                    self._open_reports.setdefault((channel, message.id), at)
+                parcel.reports.append(alert["notice"])
+                if alert["notice"] not in self._heard_reports[channel]:
+                    decided = datetime.fromisoformat(message.data["timestamp"])
+                    self._open_reports.setdefault((channel, alert["notice"]), (at, decided))
                 continue
             item = self._item(channel, alert, instead_of, wall)
-            self._check_place(channel, message.id, item)
+            self._check_place(channel, message.id, item, gathered=gathered)
             self._check_words(alert, item.expected)
             parcel.items.append(item)
             parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
 
-    def answered(self, channel: str, message: Message, outcome: Outcome, *, taken: bool) -> None:
+    def answered(self, channel: str, message: Message, outcome: Outcome, at: datetime, *, taken: bool) -> None:
         """What the channel did with the message, and what it said it did."""
         parcel = self._parcels[(channel, message.id)]
+        self._count_failure(channel, outcome, at)
         if taken:
             self._take(channel, message, parcel)
             if outcome is Outcome.DELIVERED:
@@ -196,6 +212,21 @@ class Oracle:
         refused = outcome in _BROKEN or parcel.rejected >= len(Face)
         if refused and not parcel.about_reports:
             self._complaining.append(parcel)
+
+    def _count_failure(self, channel: str, outcome: Outcome, at: datetime) -> None:
+        if outcome is Outcome.DELIVERED:
+            self._failures[channel] = 0
+        elif outcome in _BROKEN:
+            self._failures[channel] += FAILED_OFTEN
+        elif outcome in (Outcome.RETRY, Outcome.UNKNOWN):
+            self._failures[channel] += 1
+        if self._failures[channel] >= FAILED_OFTEN:
+            self._failing_until[channel] = at
+
+    def _was_failing(self, channel: str, since: datetime) -> bool:
+        """Whether the channel failed often, at some time since then."""
+        until = self._failing_until.get(channel)
+        return until is not None and (until >= since or self._failures[channel] >= FAILED_OFTEN)
 
     def taken_then_crashed(self, channel: str, message: Message) -> None:
         """The channel took the message, and the process died before it could know."""
@@ -213,7 +244,9 @@ class Oracle:
                 f"{message.id} was sent to {channel} {parcel.accepted} times, and only {parcel.lost_answers} answers "
                 f"were lost: {message.title}",
             )
-        self._open_reports.pop((channel, message.id), None)
+        for report in parcel.reports:
+            self._open_reports.pop((channel, report), None)
+            self._heard_reports[channel].add(report)
         for item in parcel.items:
             item.accepted += 1
             self._check(item.accepted <= 1 + item.lost, f"{channel} took {_told(item)} {item.accepted} times")
@@ -222,13 +255,14 @@ class Oracle:
             if item.instead_of:
                 self.counts["taken instead of another channel"] += 1
 
-    def _item(self, channel: str, alert: Mapping[str, Any], instead_of: str, wall: datetime) -> Item:
+    def _item(self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], wall: datetime) -> Item:
         name, number, span = alert["rule"]["id"], alert["sequence"], _span(alert)
         scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
         place = (name, scope, span, number)
-        item = self._items[instead_of or channel].get(place)
-        if item is not None:
-            return self._taken_over(channel, instead_of, place, item, wall) if instead_of else item
+        for owner in instead_of or (channel,):
+            item = self._items[owner].get(place)
+            if item is not None:
+                return self._taken_over(channel, owner, place, item, wall) if instead_of else item
         what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
         elsewhere = [other for other, items in self._items.items() if place in items]
         meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
@@ -244,10 +278,17 @@ class Oracle:
         what = f"{channel} was given {_told(original)} instead of {instead_of}"
         self._check((instead_of, channel) in self._ever_fell_to, f"{what}, whose fallback it never was")
         parcel = self._parcels[(instead_of, original.delivery)]
-        if not (parcel.broken or parcel.rejected >= len(Face) or self._unsure_of_time(original)):
+        hopeless = parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
+        if not (hopeless or self._unsure_of_time(original)):
             due = original.expected.wall + timedelta(minutes=AFTER[instead_of])
             self._check(wall >= due, f"{what}, which still had until {due}")
             self._check(original.settled is None or original.settled >= due, f"{what}, which had taken it in time")
+        for older in [
+            self._latest[channel].get(original.expected.key),
+            *self._instead_of(channel, original.expected.key),
+        ]:
+            if older is not None and older.state == "pending" and older.expected.number < original.expected.number:
+                older.state = "superseded"
         made = Item(original.expected, instead_of=instead_of)
         self._instead[channel][(instead_of, *place)] = made
         return made
@@ -256,15 +297,16 @@ class Oracle:
         """Whether the clock was set since it was decided."""
         return self._jumped is not None and item.expected.at <= self._jumped
 
-    def _check_place(self, channel: str, delivery: str, item: Item) -> None:
+    def _check_place(self, channel: str, delivery: str, item: Item, *, gathered: bool) -> None:
         expected = item.expected
         what = f"{expected.key} #{expected.number} on {channel}"
         self._check(item.state != "superseded", f"{what} was sent after it had been superseded")
-        self._check(item.delivery in ("", delivery), f"{what} came under two delivery ids")
+        # What waited for a channel that was down may leave as one message when it is back.
+        self._check(item.delivery in ("", delivery) or gathered, f"{what} came under two delivery ids")
         newest = self._newest.get((channel, expected.key), 0)
         self._check(expected.number >= newest, f"{what} came after #{newest}")
         item.delivery = delivery
-        if not channel.startswith("pager") and not item.instead_of:
+        if not channel.startswith("pager") and not item.instead_of and not gathered:
             known = self._chat.setdefault((channel, expected.evaluation), delivery)
             self._check(known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}")
 
@@ -296,6 +338,9 @@ class Oracle:
     def _check_report(self, channel: str, alert: Mapping[str, Any], *, fallen: bool) -> None:
         about, name = alert["scope"]["dimensions"][0]["id"], alert["scope"]["dimensions"][0]["name"]
         delivery, _, state = about.partition("/")
+        if delivery == "down":
+            self._check(name in self._failing_until, f"{name} is said to be down, and has taken everything")
+            return
         self._check(channel != name or fallen, f"{channel} was sent a complaint about itself")
         self._reported[delivery].add(state)
         parcel = self._parcels.get((name, delivery))
@@ -309,7 +354,7 @@ class Oracle:
 
     # --- what must hold all the time -----------------------------------------------------------
 
-    def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime) -> None:
+    def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime, wall: datetime) -> None:
         """What is due on a channel that has taken messages for long, has arrived."""
         for instead_of, to in self._falls_to:
             if to == channel:
@@ -321,19 +366,22 @@ class Oracle:
             since = max(taking_since, item.expected.at)
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
             self._check(at - since < PROMPT, lost)
-        for (name, delivery), first in self._open_reports.items():
-            aged = self._parcels[(name, delivery)].oldest >= GIVE_UP - timedelta(hours=1)
+        for (name, report), (first, decided) in self._open_reports.items():
+            aged = wall - decided >= GIVE_UP - timedelta(hours=1)
             late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
-            self._check(not late, f"{channel} takes messages and has not got the complaint {delivery}")
+            self._check(not late, f"{channel} takes messages and has not got the complaint {report}")
 
     def _check_fallback(self, instead_of: str, channel: str, taking_since: datetime, at: datetime) -> None:
         """What a channel has not taken for long, its fallback has, if that takes messages."""
         since = self._falls_to[(instead_of, channel)]
         after = timedelta(minutes=AFTER[instead_of])
         for item in self._items[instead_of].values():
-            if item.state != "pending" or not item.required or item.instead_of:
-                continue
             each = item.expected
+            newest = self._latest[channel].get(each.key)
+            told_more = newest is not None and newest.expected.number > each.number
+            wakes = channel.startswith("pager") and each.kind == "firing" and each.key in self._ended
+            if item.state != "pending" or not item.required or told_more or wakes:
+                continue
             begun = max(taking_since, each.at + after, since or each.at)
             if at - begun < PROMPT or self._parcels[(instead_of, item.delivery)].oldest >= GIVE_UP - timedelta(hours=1):
                 continue

@@ -254,7 +254,7 @@ class World:
         self._keep_up()
         for service in self.services.values():
             if service.name in self.spec.channels and service.mood is None:
-                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
 
     def _advance(self, to: datetime) -> None:
         self.clocks.true = self.api.now = to.replace(microsecond=0)
@@ -350,7 +350,7 @@ class World:
             self._survive(self._poll)
         for service in self.services.values():
             if service.name in self.spec.channels and service.mood is None:
-                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
         taking = {name: self.services[name].mood is None for name in self.spec.channels}
         self.oracle.at_the_end(taking, self.clocks.wall)
 
