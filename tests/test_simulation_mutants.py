@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from budgetd.addressing import Addressing
 from budgetd.backoff import deadline
 from budgetd.delivery import Answer
 from budgetd.evaluation import Evaluator, Observation
@@ -16,14 +18,17 @@ from budgetd.handover import Handover
 from budgetd.http import Getter
 from budgetd.message import Flavour, render_safely
 from budgetd.model import (
+    Act,
     Changes,
     CostDay,
     Delivery,
     DeliveryState,
+    Intervention,
     Notice,
     Outcome,
     Receipt,
     Report,
+    Silence,
     SourceError,
     State,
     Superseded,
@@ -31,6 +36,7 @@ from budgetd.model import (
 )
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
+from budgetd.scope import Naming
 from budgetd.sources.cost_report import CostReport, window
 from budgetd.store import Memory, Store
 from budgetd.stores import reading
@@ -263,6 +269,78 @@ def blind_for_ever(store: SqliteStore) -> SqliteStore:
     return store
 
 
+class ForgetsWhatWaits(Evaluator):
+    """What a silence or quiet time keeps back is never told."""
+
+    def judge(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        changes = super().judge(observation, now, edited=edited)
+        return replace(changes, deliveries=tuple(each for each in changes.deliveries if not each.muted_by))
+
+
+class NobodyWakes(Evaluator):
+    """Quiet times keep back even what is critical."""
+
+    def _addressing(self, memory: Memory, naming: Naming, now: datetime) -> Addressing:
+        named = ("severity", ("info", "warning", "critical"))
+        quiet = tuple(replace(each, match=(*each.match, named)) for each in self.rulebook.quiet)
+        return Addressing(replace(self.rulebook, quiet=quiet), memory, naming, now)
+
+
+class NobodyHearsOfHands(Evaluator):
+    """What somebody resolves by hand is over, and nobody who was told of it hears so."""
+
+    def people(self, done: Intervention, now: datetime, silence: Silence | None = None) -> Changes:
+        self._told = done.act is not Act.RESOLVE
+        try:
+            return super().people(done, now, silence)
+        finally:
+            self._told = True
+
+    _told = True
+
+    def _addressing(self, memory: Memory, naming: Naming, now: datetime) -> Addressing:
+        return super()._addressing(memory if self._told else replace(memory, told={}), naming, now)
+
+
+class TellsWhatIsOverAfterwards(Evaluator):
+    """What began and ended in a quiet time is told at its end as if it were so."""
+
+    def judge(self, observation: Observation, now: datetime, *, edited: bool = False) -> Changes:
+        changes = super().judge(observation, now, edited=edited)
+        held = {each.id for each in self._state.recall().outbox if each.muted_by and not each.attempts}
+        return replace(changes, superseded=tuple(each for each in changes.superseded if each.delivery not in held))
+
+
+class EachByItself(Outbox):
+    """At the end of a quiet time everything that waited is a message of its own."""
+
+    def _gathered(self, delivery: Delivery, now: datetime) -> Delivery:
+        return delivery
+
+
+def changing(change: Callable[[Memory], Memory]) -> Callable[[SqliteStore], Store]:
+    """A state that is remembered in another way than it was kept."""
+
+    def wrong(store: SqliteStore) -> Store:
+        recall = store.recall
+        store.recall = lambda: change(recall())  # type: ignore[method-assign]
+        return store
+
+    return wrong
+
+
+def acknowledged_by_nobody(memory: Memory) -> Memory:
+    """An acknowledgement stops no reminders."""
+    known = {name: replace(each, acknowledged=None) for name, each in memory.incidents.items()}
+    return replace(memory, incidents=known)
+
+
+def silenced_for_ever(memory: Memory) -> Memory:
+    """A silence until the next step goes on after it."""
+    known = [replace(each, covers=dict.fromkeys(each.covers, Decimal(1000))) for each in memory.silences]
+    return replace(memory, silences=tuple(known))
+
+
 _TOLD_AS_ITS_OWN = reading._TOLD.replace("'trigger'", "'trigger' AND delivery.because = ''")
 
 
@@ -303,6 +381,14 @@ MUTANTS: Mapping[str, Parts] = {
     "a fallback that takes it away": Parts(outbox=handing_over(TakesItAway)),
     "a fallback that hears of what is over": Parts(outbox=handing_over(TellsWhatIsOver)),
     "no resolve through a fallback": Parts(store=forgetting_fallbacks),
+    "no silence": Parts(store=changing(lambda memory: replace(memory, silences=()))),
+    "what waits is forgotten": Parts(evaluator=ForgetsWhatWaits),
+    "a quiet time for what is critical": Parts(evaluator=NobodyWakes),
+    "a resolve by hand in secret": Parts(evaluator=NobodyHearsOfHands),
+    "what is over is told after a quiet time": Parts(evaluator=TellsWhatIsOverAfterwards),
+    "no message for all that waited": Parts(outbox=EachByItself),
+    "reminders of what somebody has": Parts(store=changing(acknowledged_by_nobody)),
+    "a silence beyond the next step": Parts(store=changing(silenced_for_ever)),
 }
 
 

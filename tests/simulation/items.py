@@ -25,6 +25,32 @@ class Item:
     accepted: int = 0
     lost: int = 0
     settled: datetime | None = None
+    bundle: Bundle | None = None
+
+    def is_held(self, wall: datetime) -> bool:
+        """Whether it waits for a silence or a quiet time to end."""
+        return self.bundle is not None and self.bundle.hold is not None and self.bundle.hold > wall
+
+    @property
+    def was_held(self) -> bool:
+        """Whether it ever waited so."""
+        return self.bundle is not None and self.bundle.was_held
+
+
+@dataclass(slots=True)
+class Bundle:
+    """What a channel is told together; it waits until `hold` where that is still ahead."""
+
+    channel: str
+    items: list[Item]
+    hold: datetime | None = None
+    was_held: bool = False
+    by: str = ""
+
+    @property
+    def pending(self) -> list[Item]:
+        """What of it the channel has not taken."""
+        return [item for item in self.items if item.state == "pending"]
 
 
 @dataclass(slots=True)

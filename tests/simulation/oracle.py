@@ -10,9 +10,10 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from budgetd.message import Message
-from budgetd.model import Face, Outcome
+from budgetd.model import Act, Face, Outcome
 from tests.simulation.api import Served
-from tests.simulation.items import Item, Parcel
+from tests.simulation.items import Bundle, Item, Parcel
+from tests.simulation.people import People, Wish
 from tests.simulation.promises import Expected, Key, Promises
 from tests.simulation.rulefiles import AFTER, FileSpec
 from tests.simulation.sight import Sight
@@ -25,6 +26,8 @@ _BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
 _INSTEAD = re.compile(r"(?:You get this because|and) (\S+) has not taken it: \S")
 # A channel that failed so often in a row takes nothing for now: its fallbacks need not wait.
 FAILED_OFTEN = 3
+# More triggers at once than this are one page.
+PAGES_AT_ONCE = 5
 _GATHERED = "this is what waited for it"
 
 
@@ -38,6 +41,10 @@ class Oracle:
     def __init__(self, spec: FileSpec) -> None:
         self.spec = spec
         self.promises = Promises()
+        self.people = People()
+        self.promises.silenced = self.people.silenced
+        self._bundles: list[Bundle] = []
+        self._crashed_at: datetime | None = None
         self.counts: Counter[str] = Counter()
         self._sight = Sight()
         self._evaluations = 0
@@ -48,7 +55,7 @@ class Oracle:
         self._owners: dict[str, object] = {}
         self._newest: dict[tuple[str, Key], int] = {}
         self._parcels: dict[tuple[str, str], Parcel] = defaultdict(Parcel)
-        self._chat: dict[tuple[str, int], str] = {}
+        self._chat: dict[tuple[str, int, bool], str] = {}
         self._reported: dict[str, set[str]] = defaultdict(set)
         self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
@@ -81,6 +88,38 @@ class Oracle:
         """An edit's consequences are committed."""
         return self._expect(self.promises.edit(self.spec, wall), at, wall)
 
+    def kept_act(self, wish: Wish, at: datetime, wall: datetime) -> list[Expected]:
+        """What somebody did is committed."""
+        made: list[Expected] = []
+        if wish.act is Act.SILENCE and wish.hush is not None:
+            self.people.begin(wish.hush, self.promises.stories.values(), wall)
+        elif wish.hush is not None:
+            wish.hush.ended = True
+        elif wish.key is not None:
+            story = self.promises.stories[wish.key]
+            if wish.act is Act.ACKNOWLEDGE:
+                made = self.promises.acknowledge(story, wall)
+            elif wish.act is Act.UNACKNOWLEDGE:
+                story.acknowledged = None
+            else:
+                made = self.promises.resolve_by_hand(story, wall)
+        self.counts[f"people: {wish.act.value}"] += 1
+        return self._expect(made, at, wall)
+
+    def refuses(self, wish: Wish, wall: datetime) -> bool:
+        """Whether it cannot be done: there is nothing to do it to."""
+        if wish.hush is not None:
+            stories = self.promises.stories.values()
+            if wish.act is Act.SILENCE:
+                return self.people.nothing_ends(wish.hush, stories, wall)
+            return not wish.hush.is_active(wall)
+        story = self.promises.stories[wish.key] if wish.key is not None else None
+        if story is None or story.state == "resolved":
+            return True
+        if wish.act is Act.ACKNOWLEDGE:
+            return story.acknowledged == max(story.announced, default=None)
+        return wish.act is Act.UNACKNOWLEDGE and story.acknowledged is None
+
     def use(self, spec: FileSpec, at: datetime) -> None:
         """The rules file on disk is this one from now on."""
         self.spec = spec
@@ -101,13 +140,14 @@ class Oracle:
         for item in parcel.items if parcel is not None else ():
             item.settled = wall
 
-    def crashed(self) -> None:
+    def crashed(self, at: datetime) -> None:
         """The process died: what was taken without its knowing, may come once more; its complaints are lost."""
         for parcel in self._unconfirmed.values():
             parcel.lose_answer()
             self.counts["answers lost in a crash"] += 1
         self._unconfirmed = {}
         self._complaining = []
+        self._crashed_at = at
 
     def pass_ended(self) -> None:
         """A whole pass went by without a crash: what was refused in it must be reported."""
@@ -118,12 +158,84 @@ class Oracle:
     def _expect(self, made: Iterable[Expected], at: datetime, wall: datetime) -> list[Expected]:
         self._evaluations += 1
         found = [replace(each, at=at, wall=wall, evaluation=self._evaluations) for each in made]
-        for each in found:
+        recipients = [(each, self._recipients(each, wall)) for each in found]
+        unheard = [item for each in found if each.kind == "resolved" for item in self._unheard(each)]
+        self._hold_again(wall)
+        for item in unheard:
+            item.state = "dropped"
+            self.counts["over before anybody was told"] += 1
+        fresh: list[tuple[str, Item]] = []
+        for each, channels in recipients:
             (self._ended.add if each.kind == "resolved" else self._ended.discard)(each.key)
-            for channel, required in self._recipients(each).items():
-                self._put(channel, Item(each, required))
+            fresh += [(channel, Item(each, required)) for channel, required in channels.items()]
             self.counts[f"{each.kind} {each.reason}"] += 1
+        for channel, item in fresh:
+            self._put(channel, item)
+        self._bundle(fresh, wall)
         return found
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    def _bundle(self, fresh: list[tuple[str, Item]], wall: datetime) -> None:
+        """What is new in a channel and waits equally long is one message there; each by itself where it pages."""
+        together: dict[tuple[object, ...], list[Item]] = defaultdict(list)
+        for channel, item in fresh:
+            together[(channel, self.people.until(item.expected, channel, wall, self.spec))].append(item)
+        for (channel, mute), items in together.items():
+            name, until, by = str(channel), *(mute if isinstance(mute, tuple) else (None, ""))
+            begins = [item for item in items if item.expected.kind in ("firing", "info")]
+            alone = name.startswith("pager") and len(begins) <= PAGES_AT_ONCE
+            for part in [[item] for item in items] if alone else [items]:
+                made = Bundle(name, part, until, until is not None, by)
+                self._bundles.append(made)
+                for item in part:
+                    item.bundle = made
+                self.counts["kept back"] += made.was_held
+
+    def _hold_again(self, wall: datetime) -> None:
+        """How long what was decided earlier waits by now."""
+        self._bundles = [bundle for bundle in self._bundles if bundle.pending]
+        for bundle in self._bundles:
+            ends = [self.people.until(item.expected, bundle.channel, wall, self.spec) for item in bundle.pending]
+            waiting = [end for end in ends if end is not None]
+            if len(waiting) == len(ends):
+                bundle.hold, bundle.by = min(waiting)
+                bundle.was_held = True
+            elif bundle.hold is not None and bundle.hold > wall:
+                bundle.hold = wall
+
+    def _unheard(self, end: Expected) -> list[Item]:
+        """What waits still, was never told, and need not be told any more, as it is over."""
+        items = [(channel, self._latest[channel].get(end.key)) for channel in list(self._latest)]
+        return [
+            item
+            for channel, item in items
+            if item is not None and item.state == "pending" and item.was_held and not item.delivery
+            if channel.startswith("pager") or end.reason != "period_over"
+        ]
+
+    def _check_hold(self, channel: str, items: list[Item], because: str, at: datetime, wall: datetime) -> None:
+        """Nothing is sent before its end; what waited is one message at the end, and says what it waited for."""
+        named = "; ".join(map(_told, items))
+        self._check(not all(item.is_held(wall) for item in items), f"{channel} was sent what was to wait: {named}")
+        held = [item for item in items if item.was_held and not item.delivery and not item.instead_of]
+        if len(held) < len(items):
+            return
+        by = [item.bundle.by for item in held if item.bundle is not None]
+        said = "Held back until" in because and any(each in because for each in by)
+        self._check(said, f"{channel} is not told why it gets {named} only now: {because}")
+        self.counts["told at the end of a quiet time"] += len(held)
+        troubles = [when for when in (self._crashed_at, self._jumped) if when is not None]
+        if channel.startswith("pager") or any(at - when < timedelta(days=2) for when in troubles):
+            return
+        left = [
+            item
+            for bundle in self._bundles
+            if bundle.channel == channel and bundle.was_held and bundle.hold is not None and bundle.hold <= wall
+            for item in bundle.pending
+            if item.required and not item.delivery and item not in items and item.expected.wall <= wall
+        ]
+        self._check(not left, f"{channel} gets {named} without {'; '.join(map(_told, left))}, which waited, too")
 
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
@@ -135,12 +247,12 @@ class Oracle:
         if expected.kind == "firing":
             self._firing[(channel, expected.key)].append(item)
 
-    def _recipients(self, expected: Expected) -> dict[str, bool]:
+    def _recipients(self, expected: Expected, wall: datetime) -> dict[str, bool]:
         """The channels that must (True) or may (False) get the notice."""
         channels = self.spec.channels
         pagers = {name for name in channels if name.startswith("pager")}
-        if expected.kind == "resolved":
-            told = {c: sure for c in channels if (sure := self._told(c, expected.key)) is not None}
+        if expected.kind in ("resolved", "acknowledged"):
+            told = {c: sure for c in channels if (sure := self._told(c, expected.key, wall)) is not None}
             return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in pagers}
         rule = self.spec.rule(expected.key[0])
         named = set(rule.notify) if rule is not None else set()
@@ -151,11 +263,13 @@ class Oracle:
         named = named or set(channels)
         return dict.fromkeys(sorted(named - pagers if expected.kind == "info" else named), True)
 
-    def _told(self, channel: str, key: Key) -> bool | None:
+    def _told(self, channel: str, key: Key, wall: datetime) -> bool | None:
         """Whether the channel was, or is about to be, told that it began; None: never. False: nobody can be sure."""
         items = [*self._firing.get((channel, key), ()), *self._instead_of(channel, key, "firing")]
-        if any(item.delivery or item.state == "pending" for item in items):
+        if any(item.delivery or (item.state == "pending" and not item.was_held) for item in items):
             return True
+        # What waits was told to nobody; a process that died right after its end may have meant to.
+        items = [item for item in items if not (item.was_held and item.is_held(wall))]
         fell = any(self._firing.get((other, key)) for other, to in self._ever_fell_to if to == channel)
         return False if items or fell else None
 
@@ -196,6 +310,10 @@ class Oracle:
             self._check_words(alert, item.expected)
             parcel.items.append(item)
             parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
+        if parcel.items and not parcel.reports:
+            self._check_hold(channel, parcel.items, because, at, wall)
+        for item in parcel.items:
+            item.delivery = message.id
 
     def answered(self, channel: str, message: Message, outcome: Outcome, at: datetime, *, taken: bool) -> None:
         """What the channel did with the message, and what it said it did."""
@@ -280,7 +398,8 @@ class Oracle:
         parcel = self._parcels[(instead_of, original.delivery)]
         hopeless = parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
         if not (hopeless or self._unsure_of_time(original)):
-            due = original.expected.wall + timedelta(minutes=AFTER[instead_of])
+            held = original.bundle.hold if original.bundle is not None else None
+            due = max(original.expected.wall, held or original.expected.wall) + timedelta(minutes=AFTER[instead_of])
             self._check(wall >= due, f"{what}, which still had until {due}")
             self._check(original.settled is None or original.settled >= due, f"{what}, which had taken it in time")
         for older in [
@@ -290,6 +409,8 @@ class Oracle:
             if older is not None and older.state == "pending" and older.expected.number < original.expected.number:
                 older.state = "superseded"
         made = Item(original.expected, instead_of=instead_of)
+        made.bundle = Bundle(channel, [made])
+        self._bundles.append(made.bundle)
         self._instead[channel][(instead_of, *place)] = made
         return made
 
@@ -301,14 +422,16 @@ class Oracle:
         expected = item.expected
         what = f"{expected.key} #{expected.number} on {channel}"
         self._check(item.state != "superseded", f"{what} was sent after it had been superseded")
+        self._check(item.state != "dropped", f"{what} was sent for the first time after it was over")
         # What waited for a channel that was down may leave as one message when it is back.
         self._check(item.delivery in ("", delivery) or gathered, f"{what} came under two delivery ids")
         newest = self._newest.get((channel, expected.key), 0)
         self._check(expected.number >= newest, f"{what} came after #{newest}")
-        item.delivery = delivery
         if not channel.startswith("pager") and not item.instead_of and not gathered:
-            known = self._chat.setdefault((channel, expected.evaluation), delivery)
-            self._check(known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}")
+            known = self._chat.setdefault((channel, expected.evaluation, item.was_held), delivery)
+            self._check(
+                item.was_held or known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}"
+            )
 
     def _check_words(self, alert: Mapping[str, Any], expected: Expected) -> None:
         place = (expected.key, expected.number)
@@ -358,20 +481,25 @@ class Oracle:
         """What is due on a channel that has taken messages for long, has arrived."""
         for instead_of, to in self._falls_to:
             if to == channel:
-                self._check_fallback(instead_of, channel, taking_since, at)
+                self._check_fallback(instead_of, channel, taking_since, at, wall)
         for item in self._pending(channel):
             parcel = self._parcels[(channel, item.delivery)]
             if parcel.oldest >= GIVE_UP - timedelta(hours=1):
                 continue  # given up, perhaps: whether that was reported is looked at in the end
-            since = max(taking_since, item.expected.at)
+            if item.is_held(wall):
+                continue
+            since = max(taking_since, item.expected.at, _released(item, at, wall))
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
             self._check(at - since < PROMPT, lost)
         for (name, report), (first, decided) in self._open_reports.items():
             aged = wall - decided >= GIVE_UP - timedelta(hours=1)
             late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
+            late = late and not self.people.may_hold_reports(channel, wall, self.spec)
             self._check(not late, f"{channel} takes messages and has not got the complaint {report}")
 
-    def _check_fallback(self, instead_of: str, channel: str, taking_since: datetime, at: datetime) -> None:
+    def _check_fallback(
+        self, instead_of: str, channel: str, taking_since: datetime, at: datetime, wall: datetime
+    ) -> None:
         """What a channel has not taken for long, its fallback has, if that takes messages."""
         since = self._falls_to[(instead_of, channel)]
         after = timedelta(minutes=AFTER[instead_of])
@@ -380,14 +508,17 @@ class Oracle:
             newest = self._latest[channel].get(each.key)
             told_more = newest is not None and newest.expected.number > each.number
             wakes = channel.startswith("pager") and each.kind == "firing" and each.key in self._ended
-            if item.state != "pending" or not item.required or told_more or wakes:
+            if item.state != "pending" or not item.required or told_more or wakes or item.is_held(wall):
                 continue
-            begun = max(taking_since, each.at + after, since or each.at)
+            lately = (wall - timedelta(hours=hours) for hours in range(5))
+            if any(self.people.until(each, channel, then, self.spec) for then in lately):
+                continue
+            begun = max(taking_since, max(each.at, _released(item, at, wall)) + after, since or each.at)
             if at - begun < PROMPT or self._parcels[(instead_of, item.delivery)].oldest >= GIVE_UP - timedelta(hours=1):
                 continue
-            place = (instead_of, *each.key[:2], each.span, each.number)
-            handed = self._instead[channel].get(place)
-            done = handed is not None and handed.state != "pending"
+            # What was gathered meanwhile is not told again to a fallback that has it from another channel.
+            handed = [got for got in self._instead_of(channel, each.key) if got.expected.number == each.number]
+            done = any(got.state != "pending" for got in handed)
             self._check(done, f"{instead_of} has not taken {_told(item)}, and its fallback {channel} has not got it")
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
@@ -435,6 +566,12 @@ def _span(alert: Mapping[str, Any]) -> object:
 def _percent(share: str) -> int:
     whole, _, part = share.partition(".")
     return int(whole) * 100 + int(part.ljust(2, "0"))
+
+
+def _released(item: Item, at: datetime, wall: datetime) -> datetime:
+    """When, in true time, it was kept back no more."""
+    hold = item.bundle.hold if item.bundle is not None else None
+    return item.expected.at if hold is None else at - (wall - hold)
 
 
 def _told(item: Item) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from budgetd.model import DEFAULT_WORKSPACE
 from tests.simulation.company import Company
@@ -190,12 +191,26 @@ def first_file(company: Company, chance: random.Random) -> FileSpec:
     if chance.random() < 0.3:
         routes.append(RouteSpec(("audit", "team")))
     fallbacks = tuple((name, chance.choice(FALLBACKS[name])) for name in CHANNELS if chance.random() < 0.6)
-    return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept), fallbacks=fallbacks)
+    quiet = _quiet_times(company, chance) if chance.random() < 0.5 else ()
+    return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept), fallbacks=fallbacks, quiet=quiet)
+
+
+def _quiet_times(company: Company, chance: random.Random) -> tuple[QuietSpec, ...]:
+    """Nights, and now and then an event of some days; for some channels or all, for what is not critical or all."""
+    severities: tuple[tuple[str, ...], ...] = ((), (), ("info", "warning"), ("info", "warning", "critical"))
+    channels = chance.choice((("team",), ("finance",), ("pager",), ("finance", "pager"), ()))
+    start, end = chance.choice((("22:00", "07:00"), ("00:00", "06:30"), ("12:15", "13:45"), ("18:00", "09:00")))
+    nights = QuietSpec("nights", start, end, chance.choice(ZONES), channels, chance.choice(severities))
+    day = company.founded + timedelta(days=100 + chance.randrange(120))
+    workspace = chance.choice(["", "", *(each.id for each in company.workspaces)])
+    last = day + timedelta(days=chance.randrange(1, 4))
+    event = QuietSpec("launch", f"{day} 08:00", f"{last} 20:00", chance.choice(ZONES), (), (), workspace)
+    return chance.choice(((nights,), (nights, event), (event,)))
 
 
 EDITS = (
     *("raise", "lower", "raise", "lower", "steps", "severity", "route", "text"),
-    *("remove", "add", "for_each", "own limit", "notify", "drop channel", "fallback"),
+    *("remove", "add", "for_each", "own limit", "notify", "drop channel", "fallback", "quiet", "quiet"),
 )
 
 
@@ -213,6 +228,9 @@ def edited(spec: FileSpec, company: Company, chance: random.Random) -> tuple[str
         return kind, _without_channel(spec, chance.choice(("audit", "team")))
     if kind == "fallback":
         return kind, _with_other_fallback(spec, chance)
+    if kind == "quiet":
+        quiet = () if spec.quiet and chance.random() < 0.5 else _quiet_times(company, chance)
+        return kind, _known_channels(replace(spec, quiet=quiet))
     if kind == "text":
         return kind, replace(spec, note=f"edition {chance.random()}")
     if kind == "remove" and len(spec.rules) > 1:
@@ -269,4 +287,9 @@ def _known_channels(spec: FileSpec) -> FileSpec:
     )
     known = ((name, tuple(other for other in instead if other in spec.channels)) for name, instead in spec.fallbacks)
     fallbacks = tuple((name, instead) for name, instead in known if name in spec.channels and instead)
-    return replace(spec, rules=rules, fallbacks=fallbacks)
+    times = tuple(
+        replace(quiet, channels=tuple(name for name in quiet.channels if name in spec.channels))
+        for quiet in spec.quiet
+        if not quiet.channels or set(quiet.channels) & set(spec.channels)
+    )
+    return replace(spec, rules=rules, fallbacks=fallbacks, quiet=times)

@@ -9,17 +9,19 @@ import sqlite3
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from budgetd import daemon
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
+from budgetd.desk import Desk, DeskError
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour
-from budgetd.model import Receipt
+from budgetd.model import Act, Receipt
 from budgetd.outbox import Outbox
 from budgetd.period import midnight
 from budgetd.reader import Reader
@@ -28,12 +30,13 @@ from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
 from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.simulation import rulefiles
+from tests.simulation import people, rulefiles
 from tests.simulation.api import FAULTS, SimulatedApi
 from tests.simulation.channels import MOODS, Clocks, Service
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
 from tests.simulation.oracle import BrokenPromiseError, Oracle
+from tests.simulation.people import Wish
 from tests.simulation.promises import Expected
 
 # Beginnings before month ends, year ends and the leap day of 2028.
@@ -148,6 +151,7 @@ class World:
         store = self.parts.store(self._store)
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
         self._inbox: Inbox = Inbox()
+        self._desk_store = store
         self._evaluator = self.parts.evaluator(store, rulebook)
         lanes = InThisThread(self._senders(rulebook), self._inbox.put)
         jitter = random.Random(f"{self.plan.seed}/jitter/{self._restarts}")
@@ -188,12 +192,17 @@ class World:
 
     def _reborn(self) -> None:
         self._boot()
+        if self.plan.faults and self.chance.random() < 0.15:
+            self.counts["people without a daemon"] += 1
+            self._someone_acts(sending=False)
+            self._store.close()
+            self._boot()
         self._poll()
 
     def _bury(self) -> None:
         """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
         self._awaiting = self._settling = None
-        self.oracle.crashed()
+        self.oracle.crashed(self.clocks.true)
         for service in self.services.values():
             service.process_died()
         left = self._folder / f"life-{self._restarts + 1}"
@@ -241,6 +250,8 @@ class World:
             self._change_moods()
             self._change_outage()
             self._move_clock()
+            if self.chance.random() < 0.1:
+                self._survive(self._someone_acts)
         self._edit_perhaps()
         for _ in range(self.chance.randrange(5)):
             due = min((d for d in (self._store.next_due(), self._outbox.next_fallback) if d is not None), default=None)
@@ -289,6 +300,39 @@ class World:
         self._evaluator.reload(rulebook, wall)
         self._outbox.use(self._senders(rulebook), self._flavours(rulebook))
         self._deliver()
+
+    def _someone_acts(self, *, sending: bool = True) -> None:
+        """Somebody asks something of the desk, which a daemon answers, or the command by itself."""
+        at, wall = self.clocks.true, self.clocks.wall
+        stories = self.oracle.promises.stories
+        wish = people.wish(self.chance, self.spec, self.company, stories, self.oracle.people, wall)
+        if wish is None or not stories:
+            return
+        self._note(f"somebody: {wish}")
+        refused = self.oracle.refuses(wish, wall)
+        self._awaiting = lambda: self.oracle.kept_act(wish, at, wall)
+        try:
+            Desk(self._desk_store, self._evaluator).do(wish.ask(self._subject(wish)), wall)
+        except DeskError as error:
+            self._awaiting = None
+            if not refused:
+                raise BrokenPromiseError(f"{wish} was refused: {error}") from None
+            self.counts["people: refused"] += 1
+        else:
+            if refused:
+                raise BrokenPromiseError(f"{wish} was done, and could not be")
+        if sending:
+            self._deliver()
+
+    def _subject(self, wish: Wish) -> str:
+        """The id as lists show it, of the incident or the silence."""
+        key = wish.hush.incident if wish.hush is not None and wish.act is Act.SILENCE else wish.key
+        for incident in self._store.incidents() if key is not None else ():
+            span = (incident.period.start.date(), incident.period.end.date())
+            if (incident.rule, incident.scope, span) == key:
+                return incident.id
+        found = (each.id for each in self._store.silences() if wish.hush and each.created_at == wish.hush.begun)
+        return next(found, "")
 
     def _keep_up(self) -> None:
         if self.clocks.true - self._backed_up > timedelta(days=20):
@@ -344,6 +388,9 @@ class World:
         for service in self.services.values():
             service.change(None)
             service.clock_moved()
+        self._end_silences()
+        self.spec = replace(self.spec, quiet=())
+        self._survive(self._reload)
         until = self.clocks.true + timedelta(days=self.plan.calm_days)
         while self.clocks.true < until:
             self._advance(self.clocks.true + timedelta(hours=2))
@@ -353,6 +400,15 @@ class World:
                 self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
         taking = {name: self.services[name].mood is None for name in self.spec.channels}
         self.oracle.at_the_end(taking, self.clocks.wall)
+
+    def _end_silences(self) -> None:
+        """What they keep back leaves now; no quiet time lasts as long as the calm does."""
+        for hush in self.oracle.people.silences:
+            at, wall = self.clocks.true, self.clocks.wall
+            if hush.is_active(wall):
+                wish = Wish(Act.END_SILENCE, hush=hush)
+                self._awaiting = partial(self.oracle.kept_act, wish, at, wall)
+                Desk(self._desk_store, self._evaluator).do(wish.ask(self._subject(wish)), wall)
 
     # --- telling -------------------------------------------------------------------------------
 
