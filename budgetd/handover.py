@@ -116,7 +116,7 @@ class Handover:
 
     def _has(self, channel: str, notice: str, delivery: Delivery) -> bool:
         """Whether the fallback got it before as part of something else: what was gathered has a past of its own."""
-        if not delivery.gathered:
+        if not (delivery.gathered or delivery.muted_by):
             return False
         kept = (record.delivery for record in self._store.deliveries(notice))
         return any(each.channel == channel and each.because for each in kept)

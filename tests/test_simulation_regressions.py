@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from budgetd.channels import Sender
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.handover import Handover
 from budgetd.message import Flavour, Message
-from budgetd.model import Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, Report, SourceError
+from budgetd.model import Changes, Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, Report, SourceError
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.rulebook import parse
@@ -180,3 +182,17 @@ def test_what_waits_in_a_fallback_does_not_come_after_what_is_newer(tmp_path: Pa
     assert channels["pager"].taken == [2]
     assert channels["chat"].taken == sorted(channels["chat"].taken)
     assert channels["chat"].taken
+
+
+def test_what_a_fallback_has_it_is_not_given_again_with_all_that_a_quiet_time_kept_back(tmp_path: Path) -> None:
+    """What was gathered at the end of a quiet time had another id, and went to the fallback a second time."""
+    store = open_store(tmp_path / "a.db", NOW)
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    kept = replace(refused_key(evaluator), muted_until=NOW, muted_by="the quiet time nights")
+    handover, whole = Handover(store, evaluator), replace(kept, id="dlv_whole")
+    store.commit(Changes(NOW, deliveries=(whole,)))
+    handover.hand_over(kept, "HTTP 503", NOW)
+    handover.hand_over(whole, "HTTP 503", NOW)
+    fallen = [each for each in store.recall().outbox if each.because]
+    store.close()
+    assert len(fallen) == 1
