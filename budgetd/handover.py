@@ -87,7 +87,10 @@ class Handover:
             self._handed_over.add(delivery.id)
 
     def _lacks(self, channel: str, notice: Notice, delivery: Delivery) -> bool:
-        """Whether the fallback needs to be told of it."""
+        """Whether the fallback needs to be told of it. What only informs pages nobody, here as anywhere."""
+        informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
+        if informs and self._evaluator.rulebook.channels[channel].page:
+            return False
         return not (self._has(channel, notice.id, delivery) or self._is_overtaken(channel, notice))
 
     def _is_overtaken(self, channel: str, notice: Notice) -> bool:

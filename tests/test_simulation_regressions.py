@@ -196,3 +196,17 @@ def test_what_a_fallback_has_it_is_not_given_again_with_all_that_a_quiet_time_ke
     fallen = [each for each in store.recall().outbox if each.because]
     store.close()
     assert len(fallen) == 1
+
+
+def test_what_only_informs_wakes_nobody_through_a_fallback_either(tmp_path: Path) -> None:
+    """A page was opened for what was over its limit at the first look, and nothing ever closed it."""
+    store = open_store(tmp_path / "a.db", NOW)
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    yesterday = NOW.date() - DAY
+    report = Report("cost_report", yesterday, NOW.date(), (cost_day(yesterday, "200"),), midnight(NOW.date()))
+    evaluator.take(Observation("cost_report", report), NOW)
+    (waiting,) = store.recall().outbox
+    assert (waiting.channel, waiting.notices[0].reason) == ("chat", Reason.BASELINE)
+    Handover(store, evaluator).hand_over(waiting, "HTTP 503", NOW)
+    assert store.recall().outbox == (waiting,)
+    store.close()
