@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 from budgetd.message import Message
 from budgetd.model import Act, Face, Outcome
 from tests.simulation.api import Served
+from tests.simulation.crashes import BrokenPromiseError
 from tests.simulation.items import Bundle, Item, Parcel
 from tests.simulation.people import People, Wish
 from tests.simulation.promises import Expected, Key, Promises
-from tests.simulation.rulefiles import AFTER, FileSpec
+from tests.simulation.rulefiles import AFTER, LASTING, FileSpec
 from tests.simulation.sight import Sight
 
 GIVE_UP = timedelta(hours=72)
@@ -29,10 +30,6 @@ FAILED_OFTEN = 3
 # More triggers at once than this are one page.
 PAGES_AT_ONCE = 5
 _GATHERED = "this is what waited for it"
-
-
-class BrokenPromiseError(AssertionError):
-    """The daemon did not do what it promises."""
 
 
 class Oracle:
@@ -253,7 +250,7 @@ class Oracle:
         pagers = {name for name in channels if name.startswith("pager")}
         if expected.kind in ("resolved", "acknowledged"):
             told = {c: sure for c in channels if (sure := self._told(c, expected.key, wall)) is not None}
-            return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in pagers}
+            return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in {*pagers, *LASTING}}
         rule = self.spec.rule(expected.key[0])
         named = set(rule.notify) if rule is not None else set()
         for route in self.spec.routes:
@@ -507,7 +504,8 @@ class Oracle:
             each = item.expected
             newest = self._latest[channel].get(each.key)
             told_more = newest is not None and newest.expected.number > each.number
-            wakes = channel.startswith("pager") and each.kind == "firing" and each.key in self._ended
+            news = each.kind == "resolved" or (each.kind == "firing" and each.key not in self._ended)
+            wakes = channel.startswith("pager") and not news
             if item.state != "pending" or not item.required or told_more or wakes or item.is_held(wall):
                 continue
             lately = (wall - timedelta(hours=hours) for hours in range(5))
@@ -540,6 +538,32 @@ class Oracle:
                 not parcel.must_report or delivery in self._reported,
                 f"{channel} refused {delivery} for good, and nobody was told",
             )
+
+    def check_pages(self, channel: str, open_keys: Mapping[str, str], about: Mapping[str, tuple[str, ...]]) -> None:
+        """What is open where it pages is what is so, and was told; all of that is open there."""
+        covered = {incident for key in open_keys for incident in (key, *about.get(key, ()))}
+        for key in open_keys:
+            known = [owner for incident in about.get(key, ()) if (owner := self._owners.get(incident)) is not None]
+            stories = [owner for owner in known if isinstance(owner, tuple)]
+            over = bool(stories) and all(story in self._ended for story in stories)
+            lost = any(item.state == "pending" for item in self._pending(channel) if item.expected.key in stories)
+            self._check(not over or lost, f"{channel} still has {key} open, which is about {stories}, and is over")
+            self.counts["left open, its end given up and reported"] += over
+        for (where, story), items in self._firing.items():
+            told = items[-1].state == "received" and self._latest[channel].get(story) is items[-1]
+            if where == channel and told and story not in self._ended:
+                incident = self._ids[(story, items[-1].expected.number)][1]
+                self._check(incident in covered, f"{channel} took {_told(items[-1])}, and has nothing open of it")
+                self.counts["pages open at the end"] += 1
+
+    def check_alerts(self, channel: str, firing: Collection[str]) -> None:
+        """What fires there is not over."""
+        lost = {item.expected.key for item in self._pending(channel)}
+        for incident in firing:
+            story = self._owners.get(incident)
+            over = isinstance(story, tuple) and story in self._ended and story not in lost
+            self._check(not over, f"{channel} still fires for {story}, which is over")
+            self.counts["alerts firing at the end"] += 1
 
     def _pending(self, channel: str) -> list[Item]:
         items = [*self._latest[channel].values(), *self._instead[channel].values()]

@@ -11,10 +11,10 @@ from tests.simulation.company import Company
 
 LADDER = (80, 100, 120, 150, 200)
 CHANNELS = {
-    "finance": "json://finance.example.com/",
-    "team": "json://team.example.com/",
+    "finance": "webhooks://finance.example.com/budget",
+    "team": "slack://xoxb-1234-1234-abcdef/%23team",
     "pager": "pagerduty://key@budgetd",
-    "audit": "json://audit.example.com/",
+    "audit": "alertmanagers://audit.example.com",
 }
 # Who gets what a channel has not taken, where the file says so; and after how many minutes.
 FALLBACKS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -24,6 +24,8 @@ FALLBACKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "audit": (("finance",),),
 }
 AFTER = {"finance": 30, "team": 180, "pager": 2, "audit": 5}
+# Where an alert lasts until it is ended: the end of a period is told there, too.
+LASTING = tuple(name for name, url in CHANNELS.items() if url.startswith("alertmanager"))
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC")
 
 

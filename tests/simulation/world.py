@@ -14,8 +14,9 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from budgetd import daemon
+from budgetd import daemon, posting
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.desk import Desk, DeskError
@@ -30,7 +31,7 @@ from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
 from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.simulation import people, rulefiles
+from tests.simulation import people, rulefiles, wire
 from tests.simulation.api import FAULTS, SimulatedApi
 from tests.simulation.channels import MOODS, Clocks, Service
 from tests.simulation.company import found
@@ -48,6 +49,13 @@ STARTS = (
     date(2027, 3, 25),
     date(2028, 8, 1),
 )
+# Whose service answers there.
+_OWNERS = {
+    "finance.example.com": "finance",
+    "slack.com": "team",
+    "events.pagerduty.com": "pager",
+    "audit.example.com": "audit",
+}
 _STEPS = (1, 1, 2, 3, 6, 6, 12, 24)
 
 
@@ -110,6 +118,11 @@ class World:
             name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
             for name in rulefiles.CHANNELS
         }
+        for name, service in self.services.items():
+            service.sender, service.desk = wire.equipment(rulefiles.CHANNELS[name], lambda: self.clocks.wall) or (
+                None,
+                None,
+            )
         self._settling: str | None = None
         self._awaiting: Callable[[], list[Expected]] | None = None
         self._trace: deque[str] = deque(maxlen=25)
@@ -119,16 +132,18 @@ class World:
         self._moods_end = dict.fromkeys(self.services, self.start)
         self._backed_up = self.start
         self._restarts = 0
+        self._dropped_audit = False
 
     def run(self) -> History:
         """Live through it all. Raises SimulationError."""
         with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
             self._folder = Path(folder)
             try:
-                self._survive(self._boot)
-                while self.clocks.true < self.end:
-                    self._step()
-                self._calm_down()
+                with mock.patch.object(posting, "post", self._post):
+                    self._survive(self._boot)
+                    while self.clocks.true < self.end:
+                        self._step()
+                    self._calm_down()
             except BrokenPromiseError as broken:
                 raise SimulationError(self._story(broken)) from None
             finally:
@@ -139,6 +154,16 @@ class World:
         self.counts["crashes"] = sum(self.crashes.happened.values())
         self.counts["days restated"] = self.oracle.promises.restated
         return History(self.plan.days, self.counts, self.crashes.points, self._digest.hexdigest())
+
+    def _post(
+        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float, scrub: object = None
+    ) -> posting.Answer | Receipt:
+        """Stands where the network begins: every request reaches the service that it is for."""
+        host = url.split("/")[2]
+        name = {"finance.example.com": "finance", "slack.com": "team", "events.pagerduty.com": "pager"}.get(
+            host, "audit"
+        )
+        return self.services[name].post(url, body, headers)
 
     # --- the process ---------------------------------------------------------------------------
 
@@ -289,6 +314,7 @@ class World:
             kind, self.spec = rulefiles.edited(self.spec, self.company, self.chance)
             self.counts[f"edit: {kind}"] += 1
             self.counts["edits"] += 1
+            self._dropped_audit = self._dropped_audit or "audit" not in self.spec.channels
             self._note(f"edit: {kind}")
             self._survive(self._reload)
 
@@ -400,6 +426,12 @@ class World:
                 self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
         taking = {name: self.services[name].mood is None for name in self.spec.channels}
         self.oracle.at_the_end(taking, self.clocks.wall)
+        desk = self.services["pager"].desk
+        if isinstance(desk, wire.PagerDutyDesk):
+            self.oracle.check_pages("pager", desk.open, desk.about)
+        alerts = self.services["audit"].desk
+        if isinstance(alerts, wire.AlertmanagerDesk) and taking.get("audit") and not self._dropped_audit:
+            self.oracle.check_alerts("audit", alerts.firing(self.clocks.wall))
 
     def _end_silences(self) -> None:
         """What they keep back leaves now; no quiet time lasts as long as the calm does."""
