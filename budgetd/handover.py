@@ -9,7 +9,7 @@ from budgetd import breaker as breakers_
 from budgetd.breaker import Breaker
 from budgetd.evaluation import Evaluator
 from budgetd.message import render_safely
-from budgetd.model import Changes, Delivery, Label, Reason, Receipt, Severity, identity
+from budgetd.model import Changes, Delivery, Kind, Label, Notice, Reason, Receipt, Severity, Superseded, identity
 from budgetd.store import Store
 from budgetd.wording import instant
 
@@ -79,15 +79,47 @@ class Handover:
                 because=f"{delivery.channel} has not taken it: {why}",
             )
             for name in names
-            if (notices := tuple(each for each in delivery.notices if not self._has(name, each.id, delivery)))
+            if (notices := tuple(each for each in delivery.notices if self._lacks(name, each, delivery)))
         ]
         if made:
-            self._store.commit(Changes(at=now, deliveries=tuple(made)))
+            self._store.commit(Changes(at=now, deliveries=tuple(made), superseded=self._overtaken_by(made)))
+        if names:
             self._handed_over.add(delivery.id)
+
+    def _lacks(self, channel: str, notice: Notice, delivery: Delivery) -> bool:
+        """Whether the fallback needs to be told of it. What only informs pages nobody, here as anywhere."""
+        informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
+        if informs and self._evaluator.rulebook.channels[channel].page:
+            return False
+        return not (self._has(channel, notice.id, delivery) or self._is_overtaken(channel, notice))
+
+    def _is_overtaken(self, channel: str, notice: Notice) -> bool:
+        """Whether the fallback was to be told something newer of the incident, or would be woken for what is over.
+
+        An end that has gone to a pager already, or goes to none any more, would leave that page open for ever.
+        """
+        later = [each for each in self._store.notices(notice.incident) if each.sequence > notice.sequence]
+        over = bool(later) and later[-1].kind is Kind.RESOLVE
+        wakes = notice.kind is Kind.TRIGGER and self._evaluator.rulebook.channels[channel].page
+        return (over and wakes) or self._was_for(channel, later)
+
+    def _overtaken_by(self, made: Collection[Delivery]) -> tuple[Superseded, ...]:
+        """What waits in the fallbacks already, and would come after what is newer of the same incident."""
+        newest = {(each.channel, notice.incident): notice.sequence for each in made for notice in each.notices}
+        return tuple(
+            Superseded(each.id, notice.id)
+            for each in self._store.recall().outbox
+            for notice in each.notices
+            if notice.sequence < newest.get((each.channel, notice.incident), 0)
+        )
+
+    def _was_for(self, channel: str, notices: Collection[Notice]) -> bool:
+        records = (record for notice in notices for record in self._store.deliveries(notice.id))
+        return any(record.delivery.channel == channel for record in records)
 
     def _has(self, channel: str, notice: str, delivery: Delivery) -> bool:
         """Whether the fallback got it before as part of something else: what was gathered has a past of its own."""
-        if not delivery.gathered:
+        if not (delivery.gathered or delivery.muted_by):
             return False
         kept = (record.delivery for record in self._store.deliveries(notice))
         return any(each.channel == channel and each.because for each in kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from budgetd.channels import Sender
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.handover import Handover
 from budgetd.message import Flavour, Message
-from budgetd.model import Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, SourceError
+from budgetd.model import Changes, Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, Report, SourceError
 from budgetd.outbox import Outbox
+from budgetd.period import DAY, midnight
 from budgetd.rulebook import parse
 from budgetd.sources.cost_report import CostReport
 from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.builders import at
+from tests.builders import at, cost_day
 from tests.simulation.api import SimulatedApi
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
@@ -116,3 +119,94 @@ def test_after_a_restart_a_report_that_lacks_its_last_days_is_still_refused() ->
     through = CostReport(api_at(NOW)).read(NOW, None).through
     with pytest.raises(SourceError, match="once went on to"):
         CostReport(api_at(NOW - timedelta(days=3)), through=through).read(NOW, None)
+
+
+FALLING = """version: 1
+channels:
+  chat: {url: "json://chat.example.com/", fallback: pager, after: 24h}
+  pager: {url: "json://pager.example.com/", page: true, fallback: chat, after: 1h}
+routes: [{notify: [chat, pager]}]
+rules: [{id: day, type: cap, limit: 100, per: day}]
+"""
+
+
+class Keeping(Refusing):
+    """A channel that keeps what it took: the number of each notice in its incident."""
+
+    def __init__(self) -> None:
+        super().__init__(Outcome.DELIVERED)
+        self.taken: list[int] = []
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        if self.outcome is Outcome.DELIVERED:
+            self.taken += [notice.sequence for notice in message.notices]
+        return super().send(message, deadline)
+
+
+def fallen(store: SqliteStore, *down: str) -> dict[str, Keeping]:
+    """Two channels, each the fallback of the other, some of them down while a day is over its limit, and ends."""
+    channels = {name: Keeping() for name in ("chat", "pager")}
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    inbox: Inbox = Inbox()
+    senders: dict[str, Sender] = dict(channels)
+    outbox = Outbox(store, evaluator, InThisThread(senders, inbox.put), {}, random.Random(1))
+    for number, dollars in enumerate(("1", "200", "1")):
+        now = NOW + number * DAY
+        yesterday = now.date() - DAY
+        report = Report("cost_report", yesterday, now.date(), (cost_day(yesterday, dollars),), midnight(now.date()))
+        for name in down:
+            channels[name].outcome = Outcome.RETRY
+        evaluator.take(Observation("cost_report", report), now)
+        daemon.deliver(outbox, inbox, now)
+    for hours in range(1, 6):
+        for channel in channels.values():
+            channel.outcome = Outcome.DELIVERED
+        daemon.deliver(outbox, inbox, NOW + 2 * DAY + timedelta(hours=hours))
+    return channels
+
+
+def test_a_fallback_that_was_told_of_the_end_is_not_told_of_the_beginning_afterwards(tmp_path: Path) -> None:
+    """The pager had its end, got the beginning from a chat that was down, and its page stayed open for ever."""
+    store = open_store(tmp_path / "a.db", NOW)
+    channels = fallen(store, "chat")
+    store.close()
+    assert channels["pager"].taken == [1, 2]
+    assert channels["chat"].taken == [1]
+
+
+def test_what_waits_in_a_fallback_does_not_come_after_what_is_newer(tmp_path: Path) -> None:
+    """The chat got the pager's end first, and its own beginning afterwards."""
+    store = open_store(tmp_path / "a.db", NOW)
+    channels = fallen(store, "chat", "pager")
+    store.close()
+    assert channels["pager"].taken == [2]
+    assert channels["chat"].taken == sorted(channels["chat"].taken)
+    assert channels["chat"].taken
+
+
+def test_what_a_fallback_has_it_is_not_given_again_with_all_that_a_quiet_time_kept_back(tmp_path: Path) -> None:
+    """What was gathered at the end of a quiet time had another id, and went to the fallback a second time."""
+    store = open_store(tmp_path / "a.db", NOW)
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    kept = replace(refused_key(evaluator), muted_until=NOW, muted_by="the quiet time nights")
+    handover, whole = Handover(store, evaluator), replace(kept, id="dlv_whole")
+    store.commit(Changes(NOW, deliveries=(whole,)))
+    handover.hand_over(kept, "HTTP 503", NOW)
+    handover.hand_over(whole, "HTTP 503", NOW)
+    fallen = [each for each in store.recall().outbox if each.because]
+    store.close()
+    assert len(fallen) == 1
+
+
+def test_what_only_informs_wakes_nobody_through_a_fallback_either(tmp_path: Path) -> None:
+    """A page was opened for what was over its limit at the first look, and nothing ever closed it."""
+    store = open_store(tmp_path / "a.db", NOW)
+    evaluator = Evaluator(store, parse(FALLING, "rules.yaml", environment={}))
+    yesterday = NOW.date() - DAY
+    report = Report("cost_report", yesterday, NOW.date(), (cost_day(yesterday, "200"),), midnight(NOW.date()))
+    evaluator.take(Observation("cost_report", report), NOW)
+    (waiting,) = store.recall().outbox
+    assert (waiting.channel, waiting.notices[0].reason) == ("chat", Reason.BASELINE)
+    Handover(store, evaluator).hand_over(waiting, "HTTP 503", NOW)
+    assert store.recall().outbox == (waiting,)
+    store.close()

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from budgetd.channels import Sender
 from budgetd.message import Message
-from budgetd.model import Face, Outcome, Receipt
-from tests.simulation.crashes import Crash, Crashes
-from tests.simulation.oracle import BrokenPromiseError, Oracle
+from budgetd.model import Face, Kind, Outcome, Receipt
+from budgetd.posting import Answer
+from tests.simulation.crashes import BrokenPromiseError, Crash, Crashes
+from tests.simulation.oracle import Oracle
+from tests.simulation.wire import AlertmanagerDesk, Desk, PagerDutyDesk
 
 # What a channel may be like for a while. "gone" is for ever.
 MOODS = ("refused", "500", "unauthorised", "ambiguous", "rate limited", "rejecting rich messages", "rejecting all")
+
+
+_STATUS = {
+    Outcome.RETRY: 500,
+    Outcome.RATE_LIMITED: 429,
+    Outcome.UNAUTHORISED: 401,
+    Outcome.GONE: 410,
+    Outcome.REJECTED: 400,
+}
 
 
 @dataclass
@@ -39,6 +52,8 @@ class Service:
     chance: random.Random
     met: Counter[str]
     mood: str | None = None
+    sender: Sender | None = None
+    desk: Desk | None = None
     taking_since: datetime = field(init=False)
     unsettled: str = ""
     _not_before: datetime | None = None
@@ -78,6 +93,8 @@ class Service:
         self.unsettled = message.id
         self.crashes.point("before a service took a message")
         outcome, taken, after = self._judge(message)
+        if self.sender is not None:
+            outcome, taken, after = self._through_the_wire(self.sender, message, deadline)
         if outcome is not Outcome.DELIVERED:
             self.met[f"{self.name} {outcome.value}"] += 1
             self.met[f"answered {outcome.value}"] += 1
@@ -87,10 +104,37 @@ class Service:
             except Crash:
                 self.oracle.taken_then_crashed(self.name, message)
                 raise
-        self.oracle.answered(self.name, message, outcome, taken=taken)
+        self.oracle.answered(self.name, message, outcome, self.clocks.true, taken=taken)
         if after is not None:
             self._not_before = self.clocks.true + timedelta(seconds=after)
         return Receipt(outcome, f"simulated: {self.mood}", after)
+
+    def _through_the_wire(
+        self, sender: Sender, message: Message, deadline: float
+    ) -> tuple[Outcome, bool, float | None]:
+        """The same, as the real sender understands the answers of the service."""
+        self._verdict, self._taken = self._judge(message), False
+        if isinstance(self.desk, PagerDutyDesk):
+            self.desk.message = message
+        receipt = sender.send(message, deadline)
+        if isinstance(self.desk, AlertmanagerDesk) and message.kind is Kind.ACKNOWLEDGE:
+            self._taken = receipt.outcome is Outcome.DELIVERED  # it knows nothing of the kind, and is not told
+        if receipt.outcome is Outcome.DELIVERED and not self._taken:
+            raise BrokenPromiseError(f"{message.id} is said to be delivered to {self.name}, which has nothing of it")
+        return receipt.outcome, self._taken, receipt.after
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Receipt:
+        """What the service answers to a request, in the mood that it is in."""
+        outcome, taken, after = self._verdict
+        assert self.desk is not None
+        if outcome is Outcome.DELIVERED or taken:
+            answer = self.desk.accept(url, body, headers)
+            self._taken = self._taken or self.desk.tells(url)
+            lost = outcome is Outcome.UNKNOWN and self.desk.tells(url)
+            return Receipt(Outcome.UNKNOWN, "simulated: no answer") if lost else answer
+        if outcome is Outcome.UNKNOWN or self.mood == "refused":
+            return Receipt(outcome, f"simulated: {self.mood}")
+        return Answer(_STATUS[outcome], f"simulated: {self.mood}", after=after)
 
     def _judge(self, message: Message) -> tuple[Outcome, bool, float | None]:
         """What it says, whether it took the message, and how many seconds it wants to be left alone."""

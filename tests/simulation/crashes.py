@@ -9,6 +9,10 @@ from collections.abc import Callable
 from budgetd.stores.database import Database
 
 
+class BrokenPromiseError(AssertionError):
+    """The daemon did not do what it promises."""
+
+
 class Crash(BaseException):
     """The process is gone. Not an Exception: nothing in the program may catch it."""
 

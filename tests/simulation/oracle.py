@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from budgetd.message import Message
-from budgetd.model import Face, Outcome
+from budgetd.model import Act, Face, Outcome
 from tests.simulation.api import Served
+from tests.simulation.crashes import BrokenPromiseError
+from tests.simulation.items import Bundle, Item, Parcel
+from tests.simulation.people import People, Wish
 from tests.simulation.promises import Expected, Key, Promises
-from tests.simulation.rulefiles import FileSpec
+from tests.simulation.rulefiles import AFTER, LASTING, FileSpec
 from tests.simulation.sight import Sight
 
 GIVE_UP = timedelta(hours=72)
@@ -20,34 +24,12 @@ GIVE_UP = timedelta(hours=72)
 PROMPT = timedelta(hours=3)
 _REPORT = "budgetd:undeliverable"
 _BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
-
-
-class BrokenPromiseError(AssertionError):
-    """The daemon did not do what it promises."""
-
-
-@dataclass(slots=True)
-class Item:
-    """A notice that a channel must get (or may get: not `required`)."""
-
-    expected: Expected
-    required: bool = True
-    state: str = "pending"
-    delivery: str = ""
-
-
-@dataclass(slots=True)
-class Parcel:
-    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know."""
-
-    attempts: int = 0
-    accepted: int = 0
-    lost_answers: int = 0
-    rejected: int = 0
-    broken: int = 0
-    oldest: timedelta = timedelta(0)
-    about_reports: bool = False
-    must_report: bool = False
+_INSTEAD = re.compile(r"(?:You get this because|and) (\S+) has not taken it: \S")
+# A channel that failed so often in a row takes nothing for now: its fallbacks need not wait.
+FAILED_OFTEN = 3
+# More triggers at once than this are one page.
+PAGES_AT_ONCE = 5
+_GATHERED = "this is what waited for it"
 
 
 class Oracle:
@@ -56,6 +38,10 @@ class Oracle:
     def __init__(self, spec: FileSpec) -> None:
         self.spec = spec
         self.promises = Promises()
+        self.people = People()
+        self.promises.silenced = self.people.silenced
+        self._bundles: list[Bundle] = []
+        self._crashed_at: datetime | None = None
         self.counts: Counter[str] = Counter()
         self._sight = Sight()
         self._evaluations = 0
@@ -66,11 +52,20 @@ class Oracle:
         self._owners: dict[str, object] = {}
         self._newest: dict[tuple[str, Key], int] = {}
         self._parcels: dict[tuple[str, str], Parcel] = defaultdict(Parcel)
-        self._chat: dict[tuple[str, int], str] = {}
+        self._chat: dict[tuple[str, int, bool], str] = {}
         self._reported: dict[str, set[str]] = defaultdict(set)
         self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
-        self._open_reports: dict[tuple[str, str], datetime] = {}
+        self._open_reports: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        self._heard_reports: dict[str, set[str]] = defaultdict(set)
+        self._instead: dict[str, dict[tuple[object, ...], Item]] = defaultdict(dict)
+        self._falls_to: dict[tuple[str, str], datetime | None] = {}
+        self._ever_fell_to: set[tuple[str, str]] = set()
+        self._jumped: datetime | None = None
+        self._failures: Counter[str] = Counter()
+        self._failing_until: dict[str, datetime] = {}
+        self._ended: set[Key] = set()
+        self._note_fallbacks(None)
 
     # --- what the world did --------------------------------------------------------------------
 
@@ -90,21 +85,66 @@ class Oracle:
         """An edit's consequences are committed."""
         return self._expect(self.promises.edit(self.spec, wall), at, wall)
 
-    def use(self, spec: FileSpec) -> None:
+    def kept_act(self, wish: Wish, at: datetime, wall: datetime) -> list[Expected]:
+        """What somebody did is committed."""
+        made: list[Expected] = []
+        if wish.act is Act.SILENCE and wish.hush is not None:
+            self.people.begin(wish.hush, self.promises.stories.values(), wall)
+        elif wish.hush is not None:
+            wish.hush.ended = True
+        elif wish.key is not None:
+            story = self.promises.stories[wish.key]
+            if wish.act is Act.ACKNOWLEDGE:
+                made = self.promises.acknowledge(story, wall)
+            elif wish.act is Act.UNACKNOWLEDGE:
+                story.acknowledged = None
+            else:
+                made = self.promises.resolve_by_hand(story, wall)
+        self.counts[f"people: {wish.act.value}"] += 1
+        return self._expect(made, at, wall)
+
+    def refuses(self, wish: Wish, wall: datetime) -> bool:
+        """Whether it cannot be done: there is nothing to do it to."""
+        if wish.hush is not None:
+            stories = self.promises.stories.values()
+            if wish.act is Act.SILENCE:
+                return self.people.nothing_ends(wish.hush, stories, wall)
+            return not wish.hush.is_active(wall)
+        story = self.promises.stories[wish.key] if wish.key is not None else None
+        if story is None or story.state == "resolved":
+            return True
+        if wish.act is Act.ACKNOWLEDGE:
+            return story.acknowledged == max(story.announced, default=None)
+        return wish.act is Act.UNACKNOWLEDGE and story.acknowledged is None
+
+    def use(self, spec: FileSpec, at: datetime) -> None:
         """The rules file on disk is this one from now on."""
         self.spec = spec
+        self._note_fallbacks(at)
 
-    def confirmed(self, delivery: str) -> None:
+    def _note_fallbacks(self, at: datetime | None) -> None:
+        pairs = [(name, other) for name, instead in self.spec.fallbacks for other in instead]
+        self._falls_to = {pair: self._falls_to.get(pair, at) for pair in pairs}
+        self._ever_fell_to |= set(pairs)
+
+    def clock_moved(self, at: datetime) -> None:
+        """What was due by the clock until now, nobody can say."""
+        self._jumped = at
+
+    def confirmed(self, delivery: str, wall: datetime) -> None:
         """What became of it is committed: it can never be sent again."""
-        self._unconfirmed.pop(delivery, None)
+        parcel = self._unconfirmed.pop(delivery, None)
+        for item in parcel.items if parcel is not None else ():
+            item.settled = wall
 
-    def crashed(self) -> None:
+    def crashed(self, at: datetime) -> None:
         """The process died: what was taken without its knowing, may come once more; its complaints are lost."""
         for parcel in self._unconfirmed.values():
-            parcel.lost_answers += 1
+            parcel.lose_answer()
             self.counts["answers lost in a crash"] += 1
         self._unconfirmed = {}
         self._complaining = []
+        self._crashed_at = at
 
     def pass_ended(self) -> None:
         """A whole pass went by without a crash: what was refused in it must be reported."""
@@ -115,16 +155,88 @@ class Oracle:
     def _expect(self, made: Iterable[Expected], at: datetime, wall: datetime) -> list[Expected]:
         self._evaluations += 1
         found = [replace(each, at=at, wall=wall, evaluation=self._evaluations) for each in made]
-        for each in found:
-            for channel, required in self._recipients(each).items():
-                self._put(channel, Item(each, required))
+        recipients = [(each, self._recipients(each, wall)) for each in found]
+        unheard = [item for each in found if each.kind == "resolved" for item in self._unheard(each)]
+        self._hold_again(wall)
+        for item in unheard:
+            item.state = "dropped"
+            self.counts["over before anybody was told"] += 1
+        fresh: list[tuple[str, Item]] = []
+        for each, channels in recipients:
+            (self._ended.add if each.kind == "resolved" else self._ended.discard)(each.key)
+            fresh += [(channel, Item(each, required)) for channel, required in channels.items()]
             self.counts[f"{each.kind} {each.reason}"] += 1
+        for channel, item in fresh:
+            self._put(channel, item)
+        self._bundle(fresh, wall)
         return found
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    def _bundle(self, fresh: list[tuple[str, Item]], wall: datetime) -> None:
+        """What is new in a channel and waits equally long is one message there; each by itself where it pages."""
+        together: dict[tuple[object, ...], list[Item]] = defaultdict(list)
+        for channel, item in fresh:
+            together[(channel, self.people.until(item.expected, channel, wall, self.spec))].append(item)
+        for (channel, mute), items in together.items():
+            name, until, by = str(channel), *(mute if isinstance(mute, tuple) else (None, ""))
+            begins = [item for item in items if item.expected.kind in ("firing", "info")]
+            alone = name.startswith("pager") and len(begins) <= PAGES_AT_ONCE
+            for part in [[item] for item in items] if alone else [items]:
+                made = Bundle(name, part, until, until is not None, by)
+                self._bundles.append(made)
+                for item in part:
+                    item.bundle = made
+                self.counts["kept back"] += made.was_held
+
+    def _hold_again(self, wall: datetime) -> None:
+        """How long what was decided earlier waits by now."""
+        self._bundles = [bundle for bundle in self._bundles if bundle.pending]
+        for bundle in self._bundles:
+            ends = [self.people.until(item.expected, bundle.channel, wall, self.spec) for item in bundle.pending]
+            waiting = [end for end in ends if end is not None]
+            if len(waiting) == len(ends):
+                bundle.hold, bundle.by = min(waiting)
+                bundle.was_held = True
+            elif bundle.hold is not None and bundle.hold > wall:
+                bundle.hold = wall
+
+    def _unheard(self, end: Expected) -> list[Item]:
+        """What waits still, was never told, and need not be told any more, as it is over."""
+        items = [(channel, self._latest[channel].get(end.key)) for channel in list(self._latest)]
+        return [
+            item
+            for channel, item in items
+            if item is not None and item.state == "pending" and item.was_held and not item.delivery
+            if channel.startswith("pager") or end.reason != "period_over"
+        ]
+
+    def _check_hold(self, channel: str, items: list[Item], because: str, at: datetime, wall: datetime) -> None:
+        """Nothing is sent before its end; what waited is one message at the end, and says what it waited for."""
+        named = "; ".join(map(_told, items))
+        self._check(not all(item.is_held(wall) for item in items), f"{channel} was sent what was to wait: {named}")
+        held = [item for item in items if item.was_held and not item.delivery and not item.instead_of]
+        if len(held) < len(items):
+            return
+        by = [item.bundle.by for item in held if item.bundle is not None]
+        said = "Held back until" in because and any(each in because for each in by)
+        self._check(said, f"{channel} is not told why it gets {named} only now: {because}")
+        self.counts["told at the end of a quiet time"] += len(held)
+        troubles = [when for when in (self._crashed_at, self._jumped) if when is not None]
+        if channel.startswith("pager") or any(at - when < timedelta(days=2) for when in troubles):
+            return
+        left = [
+            item
+            for bundle in self._bundles
+            if bundle.channel == channel and bundle.was_held and bundle.hold is not None and bundle.hold <= wall
+            for item in bundle.pending
+            if item.required and not item.delivery and item not in items and item.expected.wall <= wall
+        ]
+        self._check(not left, f"{channel} gets {named} without {'; '.join(map(_told, left))}, which waited, too")
 
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
-        older = self._latest[channel].get(expected.key)
-        if older is not None and older.state == "pending":
+        for older in self._waiting(channel, expected.key):
             older.state = "superseded"
             self.counts["superseded"] += 1
         self._latest[channel][expected.key] = item
@@ -132,13 +244,13 @@ class Oracle:
         if expected.kind == "firing":
             self._firing[(channel, expected.key)].append(item)
 
-    def _recipients(self, expected: Expected) -> dict[str, bool]:
+    def _recipients(self, expected: Expected, wall: datetime) -> dict[str, bool]:
         """The channels that must (True) or may (False) get the notice."""
         channels = self.spec.channels
         pagers = {name for name in channels if name.startswith("pager")}
-        if expected.kind == "resolved":
-            told = {c: sure for c in channels if (sure := self._told(c, expected.key)) is not None}
-            return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in pagers}
+        if expected.kind in ("resolved", "acknowledged"):
+            told = {c: sure for c in channels if (sure := self._told(c, expected.key, wall)) is not None}
+            return {c: sure for c, sure in told.items() if expected.reason != "period_over" or c in {*pagers, *LASTING}}
         rule = self.spec.rule(expected.key[0])
         named = set(rule.notify) if rule is not None else set()
         for route in self.spec.routes:
@@ -148,12 +260,26 @@ class Oracle:
         named = named or set(channels)
         return dict.fromkeys(sorted(named - pagers if expected.kind == "info" else named), True)
 
-    def _told(self, channel: str, key: Key) -> bool | None:
+    def _told(self, channel: str, key: Key, wall: datetime) -> bool | None:
         """Whether the channel was, or is about to be, told that it began; None: never. False: nobody can be sure."""
-        items = self._firing.get((channel, key))
-        if not items:
-            return None
-        return any(item.delivery or item.state == "pending" for item in items)
+        items = [*self._firing.get((channel, key), ()), *self._instead_of(channel, key, "firing")]
+        if any(item.delivery or (item.state == "pending" and not item.was_held) for item in items):
+            return True
+        # What waits was told to nobody; a process that died right after its end may have meant to.
+        items = [item for item in items if not (item.was_held and item.is_held(wall))]
+        fell = any(self._firing.get((other, key)) for other, to in self._ever_fell_to if to == channel)
+        return False if items or fell else None
+
+    def _waiting(self, channel: str, key: Key) -> list[Item]:
+        """What of that incident the channel has not taken yet."""
+        latest = self._latest[channel].get(key)
+        items = [*([latest] if latest is not None else []), *self._instead_of(channel, key)]
+        return [each for each in items if each.state == "pending"]
+
+    def _instead_of(self, channel: str, key: Key, kind: str = "") -> list[Item]:
+        """What of that incident the channel was sent as the fallback of another one."""
+        items = self._instead[channel].values()
+        return [each for each in items if each.expected.key == key and kind in ("", each.expected.kind)]
 
     # --- what the channels saw -----------------------------------------------------------------
 
@@ -161,34 +287,61 @@ class Oracle:
         """A message is on its way to a channel, whatever becomes of it."""
         parcel = self._parcels[(channel, message.id)]
         parcel.attempts += 1
+        parcel.items, parcel.reports = [], []
         self._check(channel in self.spec.channels, f"{channel} is not in the rules file any more")
+        because = message.data["data"]["because"] or ""
+        instead_of = tuple(dict.fromkeys(_INSTEAD.findall(because)))
+        gathered = _GATHERED in because
         for alert in _alerts(message):
             if alert["rule"]["id"] == _REPORT:
-                self._check_report(channel, alert)
+                self._check_report(channel, alert, fallen=bool(instead_of))
                 parcel.about_reports = True
                 parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
-                if not parcel.accepted:
-                    self._open_reports.setdefault((channel, message.id), at)
+                parcel.reports.append(alert["notice"])
+                if alert["notice"] not in self._heard_reports[channel]:
+                    decided = datetime.fromisoformat(message.data["timestamp"])
+                    self._open_reports.setdefault((channel, alert["notice"]), (at, decided))
                 continue
-            item = self._item(channel, alert)
-            self._check_place(channel, message.id, item)
+            item = self._item(channel, alert, instead_of, wall)
+            self._check_place(channel, message.id, item, gathered=gathered)
             self._check_words(alert, item.expected)
+            parcel.items.append(item)
             parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
+        if parcel.items and not parcel.reports:
+            self._check_hold(channel, parcel.items, because, at, wall)
+        for item in parcel.items:
+            item.delivery = message.id
 
-    def answered(self, channel: str, message: Message, outcome: Outcome, *, taken: bool) -> None:
+    def answered(self, channel: str, message: Message, outcome: Outcome, at: datetime, *, taken: bool) -> None:
         """What the channel did with the message, and what it said it did."""
         parcel = self._parcels[(channel, message.id)]
+        self._count_failure(channel, outcome, at)
         if taken:
             self._take(channel, message, parcel)
             if outcome is Outcome.DELIVERED:
                 self._unconfirmed[message.id] = parcel
             else:
-                parcel.lost_answers += 1
+                parcel.lose_answer()
         parcel.rejected += outcome is Outcome.REJECTED
         parcel.broken += outcome in _BROKEN
         refused = outcome in _BROKEN or parcel.rejected >= len(Face)
         if refused and not parcel.about_reports:
             self._complaining.append(parcel)
+
+    def _count_failure(self, channel: str, outcome: Outcome, at: datetime) -> None:
+        if outcome is Outcome.DELIVERED:
+            self._failures[channel] = 0
+        elif outcome in _BROKEN:
+            self._failures[channel] += FAILED_OFTEN
+        elif outcome in (Outcome.RETRY, Outcome.UNKNOWN):
+            self._failures[channel] += 1
+        if self._failures[channel] >= FAILED_OFTEN:
+            self._failing_until[channel] = at
+
+    def _was_failing(self, channel: str, since: datetime) -> bool:
+        """Whether the channel failed often, at some time since then."""
+        until = self._failing_until.get(channel)
+        return until is not None and (until >= since or self._failures[channel] >= FAILED_OFTEN)
 
     def taken_then_crashed(self, channel: str, message: Message) -> None:
         """The channel took the message, and the process died before it could know."""
@@ -206,37 +359,76 @@ class Oracle:
                 f"{message.id} was sent to {channel} {parcel.accepted} times, and only {parcel.lost_answers} answers "
                 f"were lost: {message.title}",
             )
-        for alert in _alerts(message):
-            if alert["rule"]["id"] == _REPORT:
-                self._open_reports.pop((channel, message.id), None)
-            else:
-                item = self._item(channel, alert)
-                item.state = "received"
-                self._newest[(channel, item.expected.key)] = item.expected.number
+        for report in parcel.reports:
+            self._open_reports.pop((channel, report), None)
+            self._heard_reports[channel].add(report)
+        for item in parcel.items:
+            item.accepted += 1
+            self._check(item.accepted <= 1 + item.lost, f"{channel} took {_told(item)} {item.accepted} times")
+            item.state = "received"
+            self._newest[(channel, item.expected.key)] = item.expected.number
+            if item.instead_of:
+                self.counts["taken instead of another channel"] += 1
 
-    def _item(self, channel: str, alert: Mapping[str, Any]) -> Item:
+    def _item(self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], wall: datetime) -> Item:
         name, number, span = alert["rule"]["id"], alert["sequence"], _span(alert)
         scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
         place = (name, scope, span, number)
-        item = self._items[channel].get(place)
-        if item is not None:
-            return item
+        for owner in instead_of or (channel,):
+            item = self._items[owner].get(place)
+            if item is not None:
+                return self._taken_over(channel, owner, place, item, wall) if instead_of else item
         what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
         elsewhere = [other for other, items in self._items.items() if place in items]
         meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
         raise BrokenPromiseError(f"{channel} was sent {meant}: {what}")
 
-    def _check_place(self, channel: str, delivery: str, item: Item) -> None:
+    def _taken_over(
+        self, channel: str, instead_of: str, place: tuple[object, ...], original: Item, wall: datetime
+    ) -> Item:
+        """What the channel gets because another one has not taken it: only if that is so, and the file says so."""
+        known = self._instead[channel].get((instead_of, *place))
+        if known is not None:
+            return known
+        what = f"{channel} was given {_told(original)} instead of {instead_of}"
+        self._check((instead_of, channel) in self._ever_fell_to, f"{what}, whose fallback it never was")
+        parcel = self._parcels[(instead_of, original.delivery)]
+        hopeless = parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
+        if not (hopeless or self._unsure_of_time(original)):
+            held = original.bundle.hold if original.bundle is not None else None
+            due = max(original.expected.wall, held or original.expected.wall) + timedelta(minutes=AFTER[instead_of])
+            self._check(wall >= due, f"{what}, which still had until {due}")
+            self._check(original.settled is None or original.settled >= due, f"{what}, which had taken it in time")
+        for older in [
+            self._latest[channel].get(original.expected.key),
+            *self._instead_of(channel, original.expected.key),
+        ]:
+            if older is not None and older.state == "pending" and older.expected.number < original.expected.number:
+                older.state = "superseded"
+        made = Item(original.expected, instead_of=instead_of)
+        made.bundle = Bundle(channel, [made])
+        self._bundles.append(made.bundle)
+        self._instead[channel][(instead_of, *place)] = made
+        return made
+
+    def _unsure_of_time(self, item: Item) -> bool:
+        """Whether the clock was set since it was decided."""
+        return self._jumped is not None and item.expected.at <= self._jumped
+
+    def _check_place(self, channel: str, delivery: str, item: Item, *, gathered: bool) -> None:
         expected = item.expected
         what = f"{expected.key} #{expected.number} on {channel}"
         self._check(item.state != "superseded", f"{what} was sent after it had been superseded")
-        self._check(item.delivery in ("", delivery), f"{what} came under two delivery ids")
+        self._check(item.state != "dropped", f"{what} was sent for the first time after it was over")
+        # What waited for a channel that was down may leave as one message when it is back.
+        self._check(item.delivery in ("", delivery) or gathered, f"{what} came under two delivery ids")
         newest = self._newest.get((channel, expected.key), 0)
         self._check(expected.number >= newest, f"{what} came after #{newest}")
-        item.delivery = delivery
-        if not channel.startswith("pager"):
-            known = self._chat.setdefault((channel, expected.evaluation), delivery)
-            self._check(known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}")
+        if not channel.startswith("pager") and not item.instead_of and not gathered:
+            known = self._chat.setdefault((channel, expected.evaluation, item.was_held), delivery)
+            self._check(
+                item.was_held or known == delivery, f"{channel} got two messages of one poll: {known} and {delivery}"
+            )
 
     def _check_words(self, alert: Mapping[str, Any], expected: Expected) -> None:
         place = (expected.key, expected.number)
@@ -263,10 +455,13 @@ class Oracle:
                 f"{place}: {where} is said to be {part['amount']}, and is {expected.parts.get(where)}",
             )
 
-    def _check_report(self, channel: str, alert: Mapping[str, Any]) -> None:
+    def _check_report(self, channel: str, alert: Mapping[str, Any], *, fallen: bool) -> None:
         about, name = alert["scope"]["dimensions"][0]["id"], alert["scope"]["dimensions"][0]["name"]
         delivery, _, state = about.partition("/")
-        self._check(channel != name, f"{channel} was sent a complaint about itself")
+        if delivery == "down":
+            self._check(name in self._failing_until, f"{name} is said to be down, and has taken everything")
+            return
+        self._check(channel != name or fallen, f"{channel} was sent a complaint about itself")
         self._reported[delivery].add(state)
         parcel = self._parcels.get((name, delivery))
         given_up = state == "given_up"
@@ -279,19 +474,50 @@ class Oracle:
 
     # --- what must hold all the time -----------------------------------------------------------
 
-    def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime) -> None:
+    def nothing_is_late(self, channel: str, taking_since: datetime, at: datetime, wall: datetime) -> None:
         """What is due on a channel that has taken messages for long, has arrived."""
+        for instead_of, to in self._falls_to:
+            if to == channel:
+                self._check_fallback(instead_of, channel, taking_since, at, wall)
         for item in self._pending(channel):
             parcel = self._parcels[(channel, item.delivery)]
             if parcel.oldest >= GIVE_UP - timedelta(hours=1):
                 continue  # given up, perhaps: whether that was reported is looked at in the end
-            since = max(taking_since, item.expected.at)
+            if item.is_held(wall):
+                continue
+            since = max(taking_since, item.expected.at, _released(item, at, wall))
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
             self._check(at - since < PROMPT, lost)
-        for (name, delivery), first in self._open_reports.items():
-            aged = self._parcels[(name, delivery)].oldest >= GIVE_UP - timedelta(hours=1)
+        for (name, report), (first, decided) in self._open_reports.items():
+            aged = wall - decided >= GIVE_UP - timedelta(hours=1)
             late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
-            self._check(not late, f"{channel} takes messages and has not got the complaint {delivery}")
+            late = late and not self.people.may_hold_reports(channel, wall, self.spec)
+            self._check(not late, f"{channel} takes messages and has not got the complaint {report}")
+
+    def _check_fallback(
+        self, instead_of: str, channel: str, taking_since: datetime, at: datetime, wall: datetime
+    ) -> None:
+        """What a channel has not taken for long, its fallback has, if that takes messages."""
+        since = self._falls_to[(instead_of, channel)]
+        after = timedelta(minutes=AFTER[instead_of])
+        for item in self._items[instead_of].values():
+            each = item.expected
+            newest = self._latest[channel].get(each.key)
+            told_more = newest is not None and newest.expected.number > each.number
+            news = each.kind == "resolved" or (each.kind == "firing" and each.key not in self._ended)
+            wakes = channel.startswith("pager") and not news
+            if item.state != "pending" or not item.required or told_more or wakes or item.is_held(wall):
+                continue
+            lately = (wall - timedelta(hours=hours) for hours in range(5))
+            if any(self.people.until(each, channel, then, self.spec) for then in lately):
+                continue
+            begun = max(taking_since, max(each.at, _released(item, at, wall)) + after, since or each.at)
+            if at - begun < PROMPT or self._parcels[(instead_of, item.delivery)].oldest >= GIVE_UP - timedelta(hours=1):
+                continue
+            # What was gathered meanwhile is not told again to a fallback that has it from another channel.
+            handed = [got for got in self._instead_of(channel, each.key) if got.expected.number == each.number]
+            done = any(got.state != "pending" for got in handed)
+            self._check(done, f"{instead_of} has not taken {_told(item)}, and its fallback {channel} has not got it")
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""
@@ -313,8 +539,35 @@ class Oracle:
                 f"{channel} refused {delivery} for good, and nobody was told",
             )
 
+    def check_pages(self, channel: str, open_keys: Mapping[str, str], about: Mapping[str, tuple[str, ...]]) -> None:
+        """What is open where it pages is what is so, and was told; all of that is open there."""
+        covered = {incident for key in open_keys for incident in (key, *about.get(key, ()))}
+        for key in open_keys:
+            known = [owner for incident in about.get(key, ()) if (owner := self._owners.get(incident)) is not None]
+            stories = [owner for owner in known if isinstance(owner, tuple)]
+            over = bool(stories) and all(story in self._ended for story in stories)
+            lost = any(item.state == "pending" for item in self._pending(channel) if item.expected.key in stories)
+            self._check(not over or lost, f"{channel} still has {key} open, which is about {stories}, and is over")
+            self.counts["left open, its end given up and reported"] += over
+        for (where, story), items in self._firing.items():
+            told = items[-1].state == "received" and self._latest[channel].get(story) is items[-1]
+            if where == channel and told and story not in self._ended:
+                incident = self._ids[(story, items[-1].expected.number)][1]
+                self._check(incident in covered, f"{channel} took {_told(items[-1])}, and has nothing open of it")
+                self.counts["pages open at the end"] += 1
+
+    def check_alerts(self, channel: str, firing: Collection[str]) -> None:
+        """What fires there is not over."""
+        lost = {item.expected.key for item in self._pending(channel)}
+        for incident in firing:
+            story = self._owners.get(incident)
+            over = isinstance(story, tuple) and story in self._ended and story not in lost
+            self._check(not over, f"{channel} still fires for {story}, which is over")
+            self.counts["alerts firing at the end"] += 1
+
     def _pending(self, channel: str) -> list[Item]:
-        return [item for item in self._latest[channel].values() if item.state == "pending" and item.required]
+        items = [*self._latest[channel].values(), *self._instead[channel].values()]
+        return [item for item in items if item.state == "pending" and item.required]
 
     def _check(self, holds: bool, complaint: str) -> None:
         if not holds:
@@ -337,6 +590,12 @@ def _span(alert: Mapping[str, Any]) -> object:
 def _percent(share: str) -> int:
     whole, _, part = share.partition(".")
     return int(whole) * 100 + int(part.ljust(2, "0"))
+
+
+def _released(item: Item, at: datetime, wall: datetime) -> datetime:
+    """When, in true time, it was kept back no more."""
+    hold = item.bundle.hold if item.bundle is not None else None
+    return item.expected.at if hold is None else at - (wall - hold)
 
 
 def _told(item: Item) -> str:

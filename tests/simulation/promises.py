@@ -36,11 +36,15 @@ class Story:
     told_at: datetime | None = None
     told_amount: int = 0
     reminders: int = 0
+    acknowledged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A notice that people must get. `number` counts the notices of its incident, `evaluation` those of the world."""
+    """A notice that people must get. `number` counts the notices of its incident, `evaluation` those of the world.
+
+    `weight` is the severity by which it waits or not, also where the message need not say it.
+    """
 
     key: Key
     number: int
@@ -53,6 +57,7 @@ class Expected:
     spent: str | None = None
     budget: str | None = None
     parts: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    weight: str = ""
     evaluation: int = 0
     at: datetime = datetime(1, 1, 1, tzinfo=UTC)
     wall: datetime = datetime(1, 1, 1, tzinfo=UTC)
@@ -80,6 +85,7 @@ class Promises:
         self.stakes: dict[str, tuple[object, ...]] = {}
         self.shapes: dict[str, tuple[object, ...]] = {}
         self.restated = 0
+        self.silenced: Callable[[Story, datetime], bool] = lambda story, wall: False
         self._sums: dict[tuple[date, str, tuple[str, ...]], dict[Scope, int]] = {}
         self._made: list[Expected] = []
         self._wall = datetime(1, 1, 1, tzinfo=UTC)
@@ -103,6 +109,19 @@ class Promises:
         """After an edit of the rules that was kept: what is known is looked at by the new rules."""
         self._wall = wall
         return self._evaluate(spec, set(), polled=False)
+
+    def acknowledge(self, story: Story, wall: datetime) -> list[Expected]:
+        """Somebody has it, and everybody who was told is told so."""
+        self._made, self._wall = [], wall
+        story.acknowledged = max(story.announced)
+        self._say(story, "acknowledged", "acknowledged", None, story.severity, story.acknowledged)
+        return self._made
+
+    def resolve_by_hand(self, story: Story, wall: datetime) -> list[Expected]:
+        """Somebody says that it is over; its steps stay announced."""
+        self._made, self._wall = [], wall
+        self._resolve(story, "by_hand", None)
+        return self._made
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
         self._made = []
@@ -190,6 +209,7 @@ class Promises:
         severity = "info" if kind == "info" else rule.severity_at(found.reached[-1])
         story.severity = max(story.severity, severity, key=_RANKS.index)
         story.told_at, story.told_amount, story.reminders = self._wall, found.amount, 0
+        story.acknowledged = None
         self._say(story, kind, reason, found, severity, found.reached[-1], skipped, self._parts(rule, found))
 
     def _hold(self, rule: RuleSpec, story: Story, found: Found, *, polled: bool, edited: bool) -> None:
@@ -218,9 +238,9 @@ class Promises:
                 story.state = "doubtful"
 
     def _is_due(self, story: Story, found: Found) -> bool:
-        """If it moved: warnings daily, what is critical after 4 h, 12 h, then daily. Nobody acknowledges anything."""
+        """It moved, and nobody has it or wants quiet: warnings daily, what is critical after 4 h, 12 h, then daily."""
         hours = {"info": [], "warning": [24], "critical": [4, 12, 24]}[story.severity]
-        if story.told_at is None or not hours:
+        if story.told_at is None or not hours or story.acknowledged is not None or self.silenced(story, self._wall):
             return False
         wait = timedelta(hours=hours[min(story.reminders, len(hours) - 1)])
         moved = abs(found.amount - story.told_amount) * 100 > abs(story.told_amount)
@@ -245,7 +265,7 @@ class Promises:
     def _resolve(self, story: Story, reason: str, found: Found | None) -> None:
         story.state = "resolved"
         if reason in ("restated", "limit_raised", "rule_removed"):
-            story.announced = set()
+            story.announced, story.acknowledged = set(), None
         self._say(story, "resolved", reason, found)
 
     def _say(
@@ -273,6 +293,7 @@ class Promises:
                 spent=cents(Fraction(found.amount)) if found is not None else None,
                 budget=cents(found.limit) if found is not None else None,
                 parts=parts or {},
+                weight=severity or story.severity,
             )
         )
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from budgetd.model import DEFAULT_WORKSPACE
 from tests.simulation.company import Company
 
 LADDER = (80, 100, 120, 150, 200)
 CHANNELS = {
-    "finance": "json://finance.example.com/",
-    "team": "json://team.example.com/",
+    "finance": "webhooks://finance.example.com/budget",
+    "team": "slack://xoxb-1234-1234-abcdef/%23team",
     "pager": "pagerduty://key@budgetd",
-    "audit": "json://audit.example.com/",
+    "audit": "alertmanagers://audit.example.com",
 }
+# Who gets what a channel has not taken, where the file says so; and after how many minutes.
+FALLBACKS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "finance": (("team",), ("pager",)),
+    "team": (("finance",), ("audit", "finance")),
+    "pager": (("finance",), ("team", "finance")),
+    "audit": (("finance",),),
+}
+AFTER = {"finance": 30, "team": 180, "pager": 2, "audit": 5}
+# Where an alert lasts until it is ended: the end of a period is told there, too.
+LASTING = tuple(name for name, url in CHANNELS.items() if url.startswith("alertmanager"))
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +74,49 @@ class RouteSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class QuietSpec:
+    """A quiet time: every day between two times of the day, or from one day's time to another's. Empty matches all."""
+
+    id: str
+    start: str
+    end: str
+    zone: str
+    channels: tuple[str, ...] = ()
+    severities: tuple[str, ...] = ()
+    workspace: str = ""
+
+    @property
+    def nightly(self) -> bool:
+        """Whether it comes every day."""
+        return len(self.start) == len("22:00")
+
+    def line(self) -> str:
+        """Its line in the file."""
+        names = ("from", "to") if self.nightly else ("start", "end")
+        parts = [f'{names[0]}: "{self.start}"', f'{names[1]}: "{self.end}"', f"zone: {self.zone}"]
+        if self.channels:
+            parts.append(f"channels: [{', '.join(self.channels)}]")
+        match = [f"severity: [{', '.join(self.severities)}]"] if self.severities else []
+        match += [f"workspace: [{self.workspace}]"] if self.workspace else []
+        if match:
+            parts.append(f"match: {{{', '.join(match)}}}")
+        return f"  - {{id: {self.id}, {', '.join(parts)}}}"
+
+
+@dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A rules file."""
+    """A rules file. `fallbacks`: the channels that get what a channel has not taken."""
 
     channels: tuple[str, ...]
     routes: tuple[RouteSpec, ...]
     rules: tuple[RuleSpec, ...]
     note: str = "first edition"
+    fallbacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    quiet: tuple[QuietSpec, ...] = ()
+
+    def fallback(self, channel: str) -> tuple[str, ...]:
+        """The channels that get what this one has not taken."""
+        return dict(self.fallbacks).get(channel, ())
 
     def rule(self, id: str) -> RuleSpec | None:
         """The rule of that id."""
@@ -77,7 +125,7 @@ class FileSpec:
     def text(self) -> str:
         """The file as YAML."""
         lines = [f"# {self.note}", "version: 1", "channels:"]
-        lines += [f'  {name}: "{CHANNELS[name]}"' for name in self.channels]
+        lines += [self._channel_line(name) for name in self.channels]
         lines.append("routes:")
         for route in self.routes:
             match = [f"{key}: [{value}]" for key in ("severity", "workspace") if (value := getattr(route, key))]
@@ -86,7 +134,14 @@ class FileSpec:
         lines.append("rules:")
         for rule in self.rules:
             lines += _rule_lines(rule)
+        lines += ["quiet:", *(quiet.line() for quiet in self.quiet)] if self.quiet else []
         return "\n".join(lines) + "\n"
+
+    def _channel_line(self, name: str) -> str:
+        instead = self.fallback(name)
+        if not instead:
+            return f'  {name}: "{CHANNELS[name]}"'
+        return f'  {name}: {{url: "{CHANNELS[name]}", fallback: [{", ".join(instead)}], after: {AFTER[name]}m}}'
 
 
 def _rule_lines(rule: RuleSpec) -> list[str]:
@@ -137,12 +192,27 @@ def first_file(company: Company, chance: random.Random) -> FileSpec:
     ]
     if chance.random() < 0.3:
         routes.append(RouteSpec(("audit", "team")))
-    return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept))
+    fallbacks = tuple((name, chance.choice(FALLBACKS[name])) for name in CHANNELS if chance.random() < 0.6)
+    quiet = _quiet_times(company, chance) if chance.random() < 0.5 else ()
+    return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept), fallbacks=fallbacks, quiet=quiet)
+
+
+def _quiet_times(company: Company, chance: random.Random) -> tuple[QuietSpec, ...]:
+    """Nights, and now and then an event of some days; for some channels or all, for what is not critical or all."""
+    severities: tuple[tuple[str, ...], ...] = ((), (), ("info", "warning"), ("info", "warning", "critical"))
+    channels = chance.choice((("team",), ("finance",), ("pager",), ("finance", "pager"), ()))
+    start, end = chance.choice((("22:00", "07:00"), ("00:00", "06:30"), ("12:15", "13:45"), ("18:00", "09:00")))
+    nights = QuietSpec("nights", start, end, chance.choice(ZONES), channels, chance.choice(severities))
+    day = company.founded + timedelta(days=100 + chance.randrange(120))
+    workspace = chance.choice(["", "", *(each.id for each in company.workspaces)])
+    last = day + timedelta(days=chance.randrange(1, 4))
+    event = QuietSpec("launch", f"{day} 08:00", f"{last} 20:00", chance.choice(ZONES), (), (), workspace)
+    return chance.choice(((nights,), (nights, event), (event,)))
 
 
 EDITS = (
     *("raise", "lower", "raise", "lower", "steps", "severity", "route", "text"),
-    *("remove", "add", "for_each", "own limit", "notify", "drop channel"),
+    *("remove", "add", "for_each", "own limit", "notify", "drop channel", "fallback", "quiet", "quiet"),
 )
 
 
@@ -158,6 +228,11 @@ def edited(spec: FileSpec, company: Company, chance: random.Random) -> tuple[str
         return kind, replace(spec, routes=_known_routes(routes, spec.channels))
     if kind == "drop channel":
         return kind, _without_channel(spec, chance.choice(("audit", "team")))
+    if kind == "fallback":
+        return kind, _with_other_fallback(spec, chance)
+    if kind == "quiet":
+        quiet = () if spec.quiet and chance.random() < 0.5 else _quiet_times(company, chance)
+        return kind, _known_channels(replace(spec, quiet=quiet))
     if kind == "text":
         return kind, replace(spec, note=f"edition {chance.random()}")
     if kind == "remove" and len(spec.rules) > 1:
@@ -196,6 +271,13 @@ def _without_channel(spec: FileSpec, name: str) -> FileSpec:
     return _known_channels(replace(spec, channels=channels, routes=_known_routes(spec.routes, channels)))
 
 
+def _with_other_fallback(spec: FileSpec, chance: random.Random) -> FileSpec:
+    name = chance.choice(spec.channels)
+    others = tuple(pair for pair in spec.fallbacks if pair[0] != name)
+    fresh = () if spec.fallback(name) else ((name, chance.choice(FALLBACKS[name])),)
+    return _known_channels(replace(spec, fallbacks=(*others, *fresh)))
+
+
 def _known_routes(routes: tuple[RouteSpec, ...], channels: tuple[str, ...]) -> tuple[RouteSpec, ...]:
     kept = [replace(route, notify=tuple(name for name in route.notify if name in channels)) for route in routes]
     return tuple(route for route in kept if route.notify)
@@ -205,4 +287,11 @@ def _known_channels(spec: FileSpec) -> FileSpec:
     rules = tuple(
         replace(rule, notify=tuple(name for name in rule.notify if name in spec.channels)) for rule in spec.rules
     )
-    return replace(spec, rules=rules)
+    known = ((name, tuple(other for other in instead if other in spec.channels)) for name, instead in spec.fallbacks)
+    fallbacks = tuple((name, instead) for name, instead in known if name in spec.channels and instead)
+    times = tuple(
+        replace(quiet, channels=tuple(name for name in quiet.channels if name in spec.channels))
+        for quiet in spec.quiet
+        if not quiet.channels or set(quiet.channels) & set(spec.channels)
+    )
+    return replace(spec, rules=rules, fallbacks=fallbacks, quiet=times)

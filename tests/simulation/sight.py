@@ -47,12 +47,13 @@ class Sight:
 
     def seen(self) -> list[Expected]:
         """After a good poll that was kept."""
-        made = [self._notice("resolved", "recovered", None)] if self.announced is not None else []
+        made = [self._notice("resolved", "recovered", None, self.announced)] if self.announced is not None else []
         self.__init__()  # type: ignore[misc]
         return made
 
-    def _notice(self, kind: str, reason: str, severity: str | None) -> Expected:
+    def _notice(self, kind: str, reason: str, severity: str | None, weight: str = "") -> Expected:
         assert self.since is not None
         self.said += 1
         start = f"{self.since:%Y-%m-%dT%H:%M:%SZ}"
-        return Expected(("budgetd:blind", _SCOPE, start), self.said, kind, reason, start, severity)
+        key = ("budgetd:blind", _SCOPE, start)
+        return Expected(key, self.said, kind, reason, start, severity, weight=severity or weight)

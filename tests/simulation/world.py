@@ -9,17 +9,20 @@ import sqlite3
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from budgetd import daemon
+from budgetd import daemon, posting
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
+from budgetd.desk import Desk, DeskError
 from budgetd.evaluation import Evaluator
 from budgetd.message import Flavour
-from budgetd.model import Receipt
+from budgetd.model import Act, Receipt
 from budgetd.outbox import Outbox
 from budgetd.period import midnight
 from budgetd.reader import Reader
@@ -28,12 +31,13 @@ from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
 from budgetd.stores.sqlite import SqliteStore, open_store
-from tests.simulation import rulefiles
+from tests.simulation import people, rulefiles, wire
 from tests.simulation.api import FAULTS, SimulatedApi
 from tests.simulation.channels import MOODS, Clocks, Service
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
 from tests.simulation.oracle import BrokenPromiseError, Oracle
+from tests.simulation.people import Wish
 from tests.simulation.promises import Expected
 
 # Beginnings before month ends, year ends and the leap day of 2028.
@@ -45,6 +49,13 @@ STARTS = (
     date(2027, 3, 25),
     date(2028, 8, 1),
 )
+# Whose service answers there.
+_OWNERS = {
+    "finance.example.com": "finance",
+    "slack.com": "team",
+    "events.pagerduty.com": "pager",
+    "audit.example.com": "audit",
+}
 _STEPS = (1, 1, 2, 3, 6, 6, 12, 24)
 
 
@@ -107,6 +118,11 @@ class World:
             name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
             for name in rulefiles.CHANNELS
         }
+        for name, service in self.services.items():
+            service.sender, service.desk = wire.equipment(rulefiles.CHANNELS[name], lambda: self.clocks.wall) or (
+                None,
+                None,
+            )
         self._settling: str | None = None
         self._awaiting: Callable[[], list[Expected]] | None = None
         self._trace: deque[str] = deque(maxlen=25)
@@ -116,16 +132,18 @@ class World:
         self._moods_end = dict.fromkeys(self.services, self.start)
         self._backed_up = self.start
         self._restarts = 0
+        self._dropped_audit = False
 
     def run(self) -> History:
         """Live through it all. Raises SimulationError."""
         with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
             self._folder = Path(folder)
             try:
-                self._survive(self._boot)
-                while self.clocks.true < self.end:
-                    self._step()
-                self._calm_down()
+                with mock.patch.object(posting, "post", self._post):
+                    self._survive(self._boot)
+                    while self.clocks.true < self.end:
+                        self._step()
+                    self._calm_down()
             except BrokenPromiseError as broken:
                 raise SimulationError(self._story(broken)) from None
             finally:
@@ -136,6 +154,16 @@ class World:
         self.counts["crashes"] = sum(self.crashes.happened.values())
         self.counts["days restated"] = self.oracle.promises.restated
         return History(self.plan.days, self.counts, self.crashes.points, self._digest.hexdigest())
+
+    def _post(
+        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float, scrub: object = None
+    ) -> posting.Answer | Receipt:
+        """Stands where the network begins: every request reaches the service that it is for."""
+        host = url.split("/")[2]
+        name = {"finance.example.com": "finance", "slack.com": "team", "events.pagerduty.com": "pager"}.get(
+            host, "audit"
+        )
+        return self.services[name].post(url, body, headers)
 
     # --- the process ---------------------------------------------------------------------------
 
@@ -148,6 +176,7 @@ class World:
         store = self.parts.store(self._store)
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
         self._inbox: Inbox = Inbox()
+        self._desk_store = store
         self._evaluator = self.parts.evaluator(store, rulebook)
         lanes = InThisThread(self._senders(rulebook), self._inbox.put)
         jitter = random.Random(f"{self.plan.seed}/jitter/{self._restarts}")
@@ -188,12 +217,17 @@ class World:
 
     def _reborn(self) -> None:
         self._boot()
+        if self.plan.faults and self.chance.random() < 0.15:
+            self.counts["people without a daemon"] += 1
+            self._someone_acts(sending=False)
+            self._store.close()
+            self._boot()
         self._poll()
 
     def _bury(self) -> None:
         """What a killed process leaves: its files as they are, without the folding of the log that an end brings."""
         self._awaiting = self._settling = None
-        self.oracle.crashed()
+        self.oracle.crashed(self.clocks.true)
         for service in self.services.values():
             service.process_died()
         left = self._folder / f"life-{self._restarts + 1}"
@@ -223,7 +257,7 @@ class World:
 
     def _committed(self) -> None:
         if self._settling is not None:
-            self.oracle.confirmed(self._settling)
+            self.oracle.confirmed(self._settling, self.clocks.wall)
             for service in self.services.values():
                 service.confirmed(self._settling)
         if self._awaiting is not None:
@@ -241,9 +275,11 @@ class World:
             self._change_moods()
             self._change_outage()
             self._move_clock()
+            if self.chance.random() < 0.1:
+                self._survive(self._someone_acts)
         self._edit_perhaps()
         for _ in range(self.chance.randrange(5)):
-            due = self._store.next_due()
+            due = min((d for d in (self._store.next_due(), self._outbox.next_fallback) if d is not None), default=None)
             wait = max(due - self.clocks.wall, timedelta(seconds=1)) if due is not None else timedelta.max
             if self.clocks.true + min(wait, timedelta(days=2)) >= target:
                 break
@@ -254,7 +290,7 @@ class World:
         self._keep_up()
         for service in self.services.values():
             if service.name in self.spec.channels and service.mood is None:
-                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
 
     def _advance(self, to: datetime) -> None:
         self.clocks.true = self.api.now = to.replace(microsecond=0)
@@ -278,17 +314,51 @@ class World:
             kind, self.spec = rulefiles.edited(self.spec, self.company, self.chance)
             self.counts[f"edit: {kind}"] += 1
             self.counts["edits"] += 1
+            self._dropped_audit = self._dropped_audit or "audit" not in self.spec.channels
             self._note(f"edit: {kind}")
             self._survive(self._reload)
 
     def _reload(self) -> None:
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
-        self.oracle.use(self.spec)
+        self.oracle.use(self.spec, self.clocks.true)
         at, wall = self.clocks.true, self.clocks.wall
         self._awaiting = lambda: self.oracle.kept_edit(at, wall)
         self._evaluator.reload(rulebook, wall)
         self._outbox.use(self._senders(rulebook), self._flavours(rulebook))
         self._deliver()
+
+    def _someone_acts(self, *, sending: bool = True) -> None:
+        """Somebody asks something of the desk, which a daemon answers, or the command by itself."""
+        at, wall = self.clocks.true, self.clocks.wall
+        stories = self.oracle.promises.stories
+        wish = people.wish(self.chance, self.spec, self.company, stories, self.oracle.people, wall)
+        if wish is None or not stories:
+            return
+        self._note(f"somebody: {wish}")
+        refused = self.oracle.refuses(wish, wall)
+        self._awaiting = lambda: self.oracle.kept_act(wish, at, wall)
+        try:
+            Desk(self._desk_store, self._evaluator).do(wish.ask(self._subject(wish)), wall)
+        except DeskError as error:
+            self._awaiting = None
+            if not refused:
+                raise BrokenPromiseError(f"{wish} was refused: {error}") from None
+            self.counts["people: refused"] += 1
+        else:
+            if refused:
+                raise BrokenPromiseError(f"{wish} was done, and could not be")
+        if sending:
+            self._deliver()
+
+    def _subject(self, wish: Wish) -> str:
+        """The id as lists show it, of the incident or the silence."""
+        key = wish.hush.incident if wish.hush is not None and wish.act is Act.SILENCE else wish.key
+        for incident in self._store.incidents() if key is not None else ():
+            span = (incident.period.start.date(), incident.period.end.date())
+            if (incident.rule, incident.scope, span) == key:
+                return incident.id
+        found = (each.id for each in self._store.silences() if wish.hush and each.created_at == wish.hush.begun)
+        return next(found, "")
 
     def _keep_up(self) -> None:
         if self.clocks.true - self._backed_up > timedelta(days=20):
@@ -331,6 +401,7 @@ class World:
         if skew != self.clocks.skew:
             self._note(f"the wall clock is wrong by {skew}")
             self.clocks.skew = skew
+            self.oracle.clock_moved(self.clocks.true)
             for service in self.services.values():
                 service.clock_moved()
 
@@ -339,18 +410,37 @@ class World:
         self.crashes.armed = self.api.glitches = False
         self.api.outage = None
         self.clocks.skew = timedelta(0)
+        self.oracle.clock_moved(self.clocks.true)
         for service in self.services.values():
             service.change(None)
             service.clock_moved()
+        self._end_silences()
+        self.spec = replace(self.spec, quiet=())
+        self._survive(self._reload)
         until = self.clocks.true + timedelta(days=self.plan.calm_days)
         while self.clocks.true < until:
             self._advance(self.clocks.true + timedelta(hours=2))
             self._survive(self._poll)
         for service in self.services.values():
             if service.name in self.spec.channels and service.mood is None:
-                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true)
+                self.oracle.nothing_is_late(service.name, service.taking_since, self.clocks.true, self.clocks.wall)
         taking = {name: self.services[name].mood is None for name in self.spec.channels}
         self.oracle.at_the_end(taking, self.clocks.wall)
+        desk = self.services["pager"].desk
+        if isinstance(desk, wire.PagerDutyDesk):
+            self.oracle.check_pages("pager", desk.open, desk.about)
+        alerts = self.services["audit"].desk
+        if isinstance(alerts, wire.AlertmanagerDesk) and taking.get("audit") and not self._dropped_audit:
+            self.oracle.check_alerts("audit", alerts.firing(self.clocks.wall))
+
+    def _end_silences(self) -> None:
+        """What they keep back leaves now; no quiet time lasts as long as the calm does."""
+        for hush in self.oracle.people.silences:
+            at, wall = self.clocks.true, self.clocks.wall
+            if hush.is_active(wall):
+                wish = Wish(Act.END_SILENCE, hush=hush)
+                self._awaiting = partial(self.oracle.kept_act, wish, at, wall)
+                Desk(self._desk_store, self._evaluator).do(wish.ask(self._subject(wish)), wall)
 
     # --- telling -------------------------------------------------------------------------------
 
