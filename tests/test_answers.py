@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from budgetd.advice import advice
+from budgetd.backoff import Settlement, after
 from budgetd.channels import registry
-from budgetd.delivery import Settlement, after
 from budgetd.message import render
 from budgetd.model import Delivery, DeliveryState, Face, Outcome, Receipt
 from tests.slack_server import HOOK, TOKEN
