@@ -104,8 +104,8 @@ def _since(
             moved.append(Moved(each.channel, twin, whole=own is None))
             continue
         lost.append(each)
-        if base in now:
-            moved.append(Moved(each.channel, base, whole=own is None))
+        to = base if base in now else each.channel
+        moved.append(Moved(each.channel, to, whole=to != each.channel))
     return tuple(moved), tuple(lost)
 
 

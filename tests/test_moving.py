@@ -270,6 +270,17 @@ def test_a_new_address_is_tried_at_once_after_a_restart(place: Place, bill: Bill
     assert told(hook) == [("/new", "firing", "step_reached")]
 
 
+def test_nothing_is_remembered_of_a_channel_that_is_gone(place: Place, bill: Bill, hook: Hook) -> None:
+    hook.otherwise = 404
+    with living(place) as life:
+        bill.spend(DAY, "85000.00")
+        life.poll(NOW + HOUR)
+        assert list(life.store.breakers()) == ["pager"]
+    place.write({"team": hook.url("/team")}, [COMPANY])
+    with living(place, NOW + HOUR * 2) as life:
+        assert life.store.breakers() == {}
+
+
 def test_an_address_is_nowhere_written_down(place: Place, bill: Bill, hook: Hook) -> None:
     place.write({"pager": hook.url("/token-CANARY", login="user:CANARY@")}, [COMPANY])
     with living(place) as life:
