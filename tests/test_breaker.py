@@ -177,6 +177,21 @@ def test_it_survives_a_restart_and_a_gathered_message_too(office: Office) -> Non
     assert [len(message.notices) for message in office.desks["team"].taken] == [1, 4]
 
 
+def test_fault_129_a_channel_that_is_back_after_three_days_gets_one_digest(office: Office) -> None:
+    hours = 71
+    office.desks["team"].answer = DOWN
+    for hour in range(hours):
+        office.tell(hour, NOW + 3600 * hour * SECOND)
+        office.pass_by(3600 * hour, 3600 * hour + 2400, 1200)
+        if hour % 20 == 19:
+            office.start()
+    assert office.desks["team"].taken == []
+    office.desks["team"].answer = WELL
+    office.pass_by(3600 * hours, 3600 * (hours + 2), 600)
+    assert [len(message.notices) for message in office.desks["team"].taken] == [1, hours - 1]
+    assert office.desks["team"].taken[-1].title.startswith("70 budget alerts")
+
+
 def test_what_may_have_arrived_is_said_to_be_so(office: Office) -> None:
     fail(office, 3, seconds=200)
     office.desks["team"].answer = Receipt(Outcome.UNKNOWN, "no answer in time")
