@@ -237,6 +237,9 @@ class Oracle:
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
         for older in self._waiting(channel, expected.key):
+            if not item.required:
+                older.required = False  # it stays due if the newer one is not sent
+                continue
             older.state = "superseded"
             self.counts["superseded"] += 1
         self._latest[channel][expected.key] = item
