@@ -101,7 +101,7 @@ class WebhookDesk:
         alerts = event["data"].get("alerts", [event["data"]])
         said = tuple(sorted(alert["notice"] for alert in alerts))
         if event["data"]["id"] != known or not set(said) <= set(self.seen.setdefault(known, said)):
-            raise BrokenPromiseError(f"the webhook's id {known} names two messages: {self.seen[known]}, {said}")
+            raise BrokenPromiseError(f"the webhook's id {known} names two messages: {self.seen.get(known)}, {said}")
         return Answer(200, "ok")
 
     def tells(self, url: str) -> bool:
