@@ -116,6 +116,8 @@ class Service:
         self._verdict, self._taken = self._judge(message), False
         if isinstance(self.desk, PagerDutyDesk):
             self.desk.message = message
+        if isinstance(self.desk, AlertmanagerDesk):
+            self.desk.clock_is_right = not self.clocks.skew
         receipt = sender.send(message, deadline)
         if isinstance(self.desk, AlertmanagerDesk) and message.kind is Kind.ACKNOWLEDGE:
             self._taken = receipt.outcome is Outcome.DELIVERED  # it knows nothing of the kind, and is not told

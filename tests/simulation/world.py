@@ -71,7 +71,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard the world is. `only_crash`: die at that one point instead of by chance."""
+    """How hard the world is. `only_crash`: die at that one point instead of by chance; `people`: how busy they are."""
 
     seed: int
     days: int
@@ -79,6 +79,7 @@ class Plan:
     only_crash: int | None = None
     faults: bool = True
     calm_days: int = 5
+    people: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,7 @@ class World:
             self._change_moods()
             self._change_outage()
             self._move_clock()
-            if self.chance.random() < 0.1:
+            if self.chance.random() < self.plan.people:
                 self._survive(self._someone_acts)
         self._edit_perhaps()
         for _ in range(self.chance.randrange(5)):
