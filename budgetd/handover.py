@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from budgetd import breaker as breakers_
+from budgetd import routing
 from budgetd.breaker import Breaker
 from budgetd.evaluation import Evaluator
 from budgetd.message import render_safely
@@ -68,30 +69,44 @@ class Handover:
         channels = self._evaluator.rulebook.channels
         own = channels.get(delivery.channel)
         names = [name for name in (own.fallback if own is not None else ()) if name in channels]
+        because = f"{_not_taken(delivery)}: {why}"
         made = [
             Delivery(
-                id=identity("dlv", delivery.id, "instead", name),
+                id=identity("dlv", delivery.id, "instead", name, *(notice.id for notice in part)),
                 channel=name,
-                notices=notices,
+                notices=part,
                 created_at=now,
                 next_attempt_at=now,
                 page=channels[name].page,
-                because=f"{delivery.channel} has not taken it: {why}",
+                because=because,
             )
             for name in names
-            if (notices := tuple(each for each in delivery.notices if self._lacks(name, each, delivery)))
+            for part in self._parts(name, delivery)
         ]
         if made:
             self._store.commit(Changes(at=now, deliveries=tuple(made), superseded=self._overtaken_by(made)))
         if names:
             self._handed_over.add(delivery.id)
 
+    def _parts(self, channel: str, delivery: Delivery) -> list[tuple[Notice, ...]]:
+        """What the fallback needs to be told of, message by message."""
+        notices = [each for each in delivery.notices if self._lacks(channel, each, delivery)]
+        page = self._evaluator.rulebook.channels[channel].page
+        return routing.pages(notices) if page else [tuple(notices)] if notices else []
+
     def _lacks(self, channel: str, notice: Notice, delivery: Delivery) -> bool:
         """Whether the fallback needs to be told of it. What only informs pages nobody, here as anywhere."""
         informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
         if informs and self._evaluator.rulebook.channels[channel].page:
             return False
+        if self._waits(channel, notice):
+            return False
         return not (self._has(channel, notice.id, delivery) or self._is_overtaken(channel, notice))
+
+    def _waits(self, channel: str, notice: Notice) -> bool:
+        """Whether it is kept back there for now: what came with it must not wait for that, too."""
+        pending = (each for each in self._store.recall().outbox if each.channel == channel and each.muted_by)
+        return any(notice.id == other.id for each in pending for other in each.notices)
 
     def _is_overtaken(self, channel: str, notice: Notice) -> bool:
         """Whether the fallback was to be told something newer of the incident, or would be woken for what is over.
@@ -118,11 +133,13 @@ class Handover:
         return any(record.delivery.channel == channel for record in records)
 
     def _has(self, channel: str, notice: str, delivery: Delivery) -> bool:
-        """Whether the fallback got it before as part of something else: what was gathered has a past of its own."""
-        if not (delivery.gathered or delivery.muted_by):
-            return False
-        kept = (record.delivery for record in self._store.deliveries(notice))
-        return any(each.channel == channel and each.because for each in kept)
+        """Whether the fallback was to get it before: in an earlier process, or before it was gathered with others."""
+        kept = [record.delivery for record in self._store.deliveries(notice)]
+        anyhow = bool(delivery.gathered or delivery.muted_by)
+        return any(
+            each.channel == channel and bool(each.because) and (anyhow or each.because.startswith(_not_taken(delivery)))
+            for each in kept
+        )
 
     def _last_word(self, delivery: Delivery) -> str:
         """What became of the last attempt, in words."""
@@ -165,6 +182,10 @@ class Handover:
             )
             about = Label("channel", f"down/{run.channel}/{run.since.isoformat()}", run.channel)
             self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst(told), text, now)
+
+
+def _not_taken(delivery: Delivery) -> str:
+    return f"{delivery.channel} has not taken it"
 
 
 def _is_stuck(delivery: Delivery, run: Breaker | None, now: datetime) -> bool:

@@ -99,14 +99,22 @@ def deliveries(
     made: list[Delivery] = []
     for (channel, muted), notices in together.items():
         page = channel in pagers
-        parts = _pages(notices) if page else [tuple(notices)]
+        parts = pages(notices) if page else [tuple(notices)]
         made += [_delivery(channel, part, now, muted, page=page) for part in parts]
     return tuple(made)
 
 
 def superseded(made: Iterable[Delivery], outbox: Iterable[Delivery]) -> tuple[Superseded, ...]:
-    """The notices still in the outbox that a newer one of the same incident replaces in the same channel."""
-    newer = {(delivery.channel, notice.incident) for delivery in made for notice in delivery.notices}
+    """The notices still in the outbox that a newer one of the same incident replaces in the same channel.
+
+    That somebody has it replaces nothing: who does not know what it is about would hear of nothing else.
+    """
+    newer = {
+        (delivery.channel, notice.incident)
+        for delivery in made
+        for notice in delivery.notices
+        if notice.kind is not Kind.ACKNOWLEDGE
+    }
     return tuple(
         Superseded(delivery.id, notice.id)
         for delivery in outbox
@@ -203,7 +211,8 @@ def _up_to(deliveries: Sequence[Delivery], most: int) -> list[Delivery]:
     return kept
 
 
-def _pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:
+def pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:
+    """The notices as a pager gets them: each by itself, or an umbrella over too many; an end is always its own."""
     triggers = tuple(notice for notice in notices if notice.kind not in _ENDS)
     single = [(notice,) for notice in notices if notice.kind in _ENDS]
     if len(triggers) > PAGES_AT_ONCE:

@@ -352,6 +352,12 @@ class StoreContract:
         store.commit(Changes(at=NOW, superseded=(Superseded("trigger", "one"),)))
         assert due(store, NOW + 5 * MINUTE) == ["elsewhere", "resolve"]
 
+    def test_of_one_instant_what_came_first_in_the_story_goes_first(self, store: Store) -> None:
+        first = a_delivery("z", a_notice("one", sequence=1))
+        second = a_delivery("a", a_notice("two", kind=Kind.ACKNOWLEDGE, sequence=2))
+        put(store, first, second)
+        assert due(store) == ["z"]
+
     def test_only_a_pending_delivery_can_be_attempted(self, store: Store) -> None:
         put(store, a_delivery("dlv"))
         store.settle("dlv", Receipt(Outcome.GONE), NOW, state=DeliveryState.GIVEN_UP)

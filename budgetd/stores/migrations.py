@@ -48,17 +48,25 @@ _SENDABLE = """CREATE VIEW sendable AS
           AND NOT mine.superseded AND NOT theirs.superseded
           AND older.state = 'pending' AND older.channel = delivery.channel
           AND (older.created_at, older.id) < (delivery.created_at, delivery.id))"""
-# The same without what waits for its channel's breaker; a message that was never tried may be the probe sooner.
-_SENDABLE_WITH_BREAKERS = _SENDABLE.replace(
-    " AS held_until\n",
-    """ AS held_until,
+# The same without what waits for its channel's breaker; a message that was never tried may be the probe sooner. Of two
+# that were made at one instant, what came first in the incident's story is the older.
+_SENDABLE_WITH_BREAKERS = (
+    _SENDABLE.replace(
+        " AS held_until\n",
+        """ AS held_until,
            coalesce(CASE delivery.attempts WHEN 0 THEN breaker.fresh_at ELSE breaker.probe_at END, '') AS probed_at
 """,
-).replace(
-    "    LEFT JOIN channel_hold",
-    """    LEFT JOIN breaker
+    )
+    .replace(
+        "    LEFT JOIN channel_hold",
+        """    LEFT JOIN breaker
       ON breaker.organisation = delivery.organisation AND breaker.channel = delivery.channel
     LEFT JOIN channel_hold""",
+    )
+    .replace(
+        "(older.created_at, older.id) < (delivery.created_at, delivery.id)",
+        "(older.created_at, other.sequence, older.id) < (delivery.created_at, notice.sequence, delivery.id)",
+    )
 )
 
 MIGRATIONS: tuple[Migration, ...] = (

@@ -236,14 +236,17 @@ class Oracle:
 
     def _put(self, channel: str, item: Item) -> None:
         expected = item.expected
-        for older in self._waiting(channel, expected.key):
+        self._items[channel][(*expected.key[:2], expected.span, expected.number)] = item
+        waiting = self._waiting(channel, expected.key)
+        if expected.kind == "acknowledged" and waiting:
+            return  # who has it comes after what it is about, and replaces nothing
+        for older in waiting:
             if not item.required:
                 older.required = False  # it stays due if the newer one is not sent
                 continue
             older.state = "superseded"
             self.counts["superseded"] += 1
         self._latest[channel][expected.key] = item
-        self._items[channel][(*expected.key[:2], expected.span, expected.number)] = item
         if expected.kind == "firing":
             self._firing[(channel, expected.key)].append(item)
 
