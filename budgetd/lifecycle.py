@@ -36,7 +36,7 @@ class Event(StrEnum):
     REMINDER = "reminder"  # the same, and people were told so long ago that they are told again
     NEAR = "near"  # below the lowest announced step, within the margin
     BELOW = "below"  # below the margin, in a complete poll
-    PASSED = "passed"  # the same, because a rolling window has moved on
+    PASSED = "passed"  # the same, because a rolling window has moved on; also from what was resolved by hand
     SLOWED = "slowed"  # the same, of a rate
     UNSURE = "unsure"  # below the margin, but not in a complete poll
     UNREAD = "unread"  # below the margin, but the poll was of the other source: it proves nothing new
@@ -111,7 +111,11 @@ TRANSITIONS: Mapping[tuple[State | None, Event], Transition] = {
     (_RESOLVED, Event.LATE_STEP): Transition(_RESOLVED, Reason.LATE, Kind.INFORM),
     (_RESOLVED, Event.LOWERED_STEP): Transition(_OPEN, Reason.LIMIT_LOWERED, Kind.TRIGGER),
     (_RESOLVED, Event.QUIET): _STAYS_RESOLVED,
+    (_RESOLVED, Event.PASSED): Transition(_RESOLVED, Reason.BELOW_FIRST_STEP),
 }
+
+# A rolling window has moved on from what was announced.
+_PASSED = frozenset({Event.PASSED, Event.SLOWED})
 
 # After these the steps are armed again: a later crossing is news.
 _REARMING = frozenset({Reason.RESTATED, Reason.LIMIT_RAISED, Reason.RULE_REMOVED})
@@ -181,7 +185,8 @@ def step(
 ) -> Verdict:
     """One evaluation: what becomes of every incident, and what is said, at most once for each incident."""
     ledger = _Ledger()
-    rolling = {(i.rule, i.scope): i for i in incidents.values() if _rolls(situation, i)}
+    latest_last = sorted(incidents.values(), key=lambda each: (each.state is not State.RESOLVED, each.changed_at))
+    rolling = {(each.rule, each.scope): each for each in latest_last if _rolls(situation, each)}
     heard: set[str] = set()
     for finding in findings:
         incident = rolling.get((finding.rule, finding.scope))
@@ -242,8 +247,9 @@ def is_of_rule(incident: Incident) -> bool:
 
 
 def _rolls(situation: Situation, incident: Incident) -> bool:
+    """Whether the incident goes on in the next window: it is open, or somebody ended it while it was so."""
     rule = situation.rules.get(incident.rule)
-    if rule is None or incident.state is State.RESOLVED:
+    if rule is None or (incident.state is State.RESOLVED and incident.resolved is not Reason.BY_HAND):
         return False
     return rule.calendar.rolling and rule.owns(incident.scope, incident.period)
 
@@ -257,8 +263,11 @@ def _event(situation: Situation, incident: Incident | None, finding: Finding, no
         return _news(situation, finding) if ending in (None, Event.PERIOD_OVER) else ending or Event.QUIET
     if ending is not None:
         return ending
-    if incident is None or incident.state is State.RESOLVED:
+    if incident is None:
         return Event.QUIET
+    if incident.state is State.RESOLVED:
+        passed = _rolls(situation, incident) and _as_announced(situation, incident, finding) in _PASSED
+        return Event.PASSED if passed else Event.QUIET
     event = _nothing_new(situation, incident, finding)
     return Event.REMINDER if event is Event.QUIET and _is_forgotten(situation, incident, finding, now) else event
 
@@ -417,7 +426,9 @@ def _follow(
         after = replace(after, announced=finding.reached)
     if transition.reason in _REARMING:
         after = replace(after, announced=(), acknowledged=None)
-    if after.state is State.RESOLVED and incident.resolved is None:
+    if transition.reason is Reason.BELOW_FIRST_STEP:
+        after = replace(after, resolved=Reason.PERIOD_OVER)
+    elif after.state is State.RESOLVED and incident.resolved is None:
         after = replace(after, resolved=transition.reason if not says_step else Reason.PERIOD_OVER)
     elif after.state is not State.RESOLVED:
         after = replace(after, resolved=None)

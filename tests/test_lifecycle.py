@@ -117,7 +117,9 @@ def test_amount_limit_severity_route_and_name_never_change_an_id(
 
 NEWS = {Event.NEW_STEP, Event.BASELINE_STEP, Event.LATE_STEP, Event.LOWERED_STEP, Event.QUIET}
 # Where there is no incident, or only one that has ended, nothing can end.
-IMPOSSIBLE = {(state, event) for state in (None, State.RESOLVED) for event in Event if event not in NEWS}
+IMPOSSIBLE = {(state, event) for state in (None, State.RESOLVED) for event in Event if event not in NEWS} - {
+    (State.RESOLVED, Event.PASSED)  # what was resolved by hand, in a window that rolls on
+}
 # Said by a person, not by an evaluation.
 BY_HAND = {(state, Event.BY_HAND) for state in (State.OPEN, State.DOUBTFUL)}
 
@@ -160,6 +162,8 @@ def _incidents(period: Period) -> Iterable[Incident | None]:
         yield incident(*announced, state=state, scope=SCOPE, period=period, limit="900", amount="850")
         if period == WINDOW:
             yield incident(*announced, state=state, scope=SCOPE, period=earlier, limit="900", amount="850")
+            by_hand = Reason.BY_HAND if state is State.RESOLVED else None
+            yield incident(*announced, state=state, scope=SCOPE, period=earlier, limit="900", resolved=by_hand)
         told = incident(*announced, state=state, scope=SCOPE, period=period, limit="900", amount="850")
         yield replace(told, severity=Severity.WARNING, told_at=NOW - timedelta(days=1), told_amount=Decimal("800"))
     yield incident(state=State.RESOLVED, scope=SCOPE, period=period)

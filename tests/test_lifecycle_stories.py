@@ -7,7 +7,7 @@ import pytest
 from budgetd.model import Reason, State
 from budgetd.rules import Rule
 from tests.builders import at, cap, spike
-from tests.watch import EACH, Action, Watch, again, archived, edited, quiet, spent
+from tests.watch import EACH, Action, Watch, again, archived, by_hand, edited, quiet, spent
 
 WEEKLY = cap("100", per={"last": "2d"}, steps=["100%"])
 
@@ -362,6 +362,30 @@ STORIES: dict[str, tuple[Rule, Story]] = {
             (again, []),
             (spent("2026-11-07", "100"), ["trigger step_reached 1"]),
             (again, []),
+        ],
+    ),
+    "what was resolved by hand speaks at its next step, however far the window rolls": (
+        cap("100", per={"last": "7d"}, steps=["100%", "200%"]),
+        [
+            (quiet, []),
+            (spent("2026-11-02", "60", "2026-11-03", "60"), ["trigger step_reached 1"]),
+            (by_hand, ["resolve by_hand"]),
+            (spent("2026-11-04", "10"), []),
+            (spent("2026-11-05", "10"), []),
+            (spent("2026-11-06", "70"), ["trigger step_reached 2"]),
+            (again, []),
+        ],
+    ),
+    "and at its first step again once it was below": (
+        cap("100", per={"last": "2d"}, steps=["100%"]),
+        [
+            (quiet, []),
+            (spent("2026-11-02", "110"), ["trigger step_reached 1"]),
+            (by_hand, ["resolve by_hand"]),
+            (spent("2026-11-03", "5"), []),
+            (spent("2026-11-04", "5"), []),
+            (spent("2026-11-05", "110"), ["trigger step_reached 1"]),
+            (spent("2026-11-06", "5"), []),
         ],
     ),
     "a rolling window of another length": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
-from budgetd.lifecycle import Decision, Situation, Verdict, step
+from budgetd.lifecycle import Decision, Situation, Verdict, resolved_by_hand, step
 from budgetd.model import CostDay, Incident, RuleState, Workspace
 from budgetd.money import canonical
 from budgetd.rules import Rule, evaluate
@@ -35,6 +35,14 @@ class Watch:
     def edit(self, *rules: Rule) -> list[str]:
         self.rules = {rule.id: rule for rule in rules}
         return self._evaluate(set(), polled=False)
+
+    def end_by_hand(self) -> list[str]:
+        """Somebody resolves all that is open."""
+        self.now += timedelta(hours=1)
+        verdicts = [resolved_by_hand(incident, self.now) for incident in list(self.incidents.values())]
+        for verdict in verdicts:
+            self._keep(verdict)
+        return sorted(words(decision) for verdict in verdicts for decision in verdict.decisions)
 
     def _evaluate(self, changed: set[date], *, polled: bool) -> list[str]:
         self.now += timedelta(hours=1)
@@ -103,4 +111,5 @@ def archived(id: str, when: datetime) -> Action:
 
 
 again: Action = Watch.poll
+by_hand: Action = Watch.end_by_hand
 quiet: Action = spent("2026-11-01", "0")  # the first evaluation, with nothing over: no baseline

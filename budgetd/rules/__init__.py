@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from budgetd.model import Basis, CostDay, Finding, Incident, RuleState, Scope, State
+from budgetd.model import Basis, CostDay, Finding, Incident, Reason, RuleState, Scope, State
 from budgetd.period import Period
 from budgetd.rules.base import Rule
 from budgetd.rules.cap import Cap
@@ -61,13 +61,16 @@ def evaluate(
     That is the current period; for a rule that was evaluated before also the periods of days that are new or were
     changed, back to its own beginning; and the periods of its unresolved incidents.
     """
-    unresolved: dict[str, list[Incident]] = {}
+    known: dict[str, list[Incident]] = {}
     for incident in incidents:
-        if incident.state is not State.RESOLVED:
-            unresolved.setdefault(incident.rule, []).append(incident)
+        if incident.state is not State.RESOLVED or incident.resolved is Reason.BY_HAND:
+            known.setdefault(incident.rule, []).append(incident)
     findings: list[Finding] = []
     for rule in rules:
-        spend, open_ones = indexes.of(rule), unresolved.get(rule.id, ())
+        # What somebody ended may still be so in a window that rolls on: when it is not, its steps are news again.
+        rolling = rule.calendar.rolling
+        open_ones = [each for each in known.get(rule.id, ()) if rolling or each.state is not State.RESOLVED]
+        spend = indexes.of(rule)
         for period in _periods(rule, spend, states.get(rule.id), open_ones, changed):
             findings.extend(rule.findings(spend, period, _watched(rule, period, open_ones)))
     return findings

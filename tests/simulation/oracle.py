@@ -514,9 +514,9 @@ class Oracle:
             wakes = channel.startswith("pager") and not news
             if item.state != "pending" or not item.required or told_more or wakes or item.is_held(wall):
                 continue
-            if self._waits_behind(channel, item):
-                self.counts["a fallback waits behind what is kept back"] += 1
-                continue
+            own = newest if newest is not None and newest.expected.number == each.number else None
+            if own is not None and own.was_held:
+                continue  # it is kept back there, or was, and comes when that is over
             lately = (wall - timedelta(hours=hours) for hours in range(5))
             if any(self.people.until(each, channel, then, self.spec) for then in lately):
                 continue
@@ -527,13 +527,6 @@ class Oracle:
             handed = [got for got in self._instead_of(channel, each.key) if got.expected.number == each.number]
             done = any(got.state != "pending" for got in handed)
             self._check(done, f"{instead_of} has not taken {_told(item)}, and its fallback {channel} has not got it")
-
-    def _waits_behind(self, channel: str, item: Item) -> bool:
-        """Whether something of the same message is kept back in the fallback already: its order is kept there."""
-        siblings = item.bundle.items if item.bundle is not None else [item]
-        keys = {sibling.expected.key for sibling in siblings}
-        held = [bundle for bundle in self._bundles if bundle.channel == channel and bundle.was_held]
-        return any(waiting.expected.key in keys for bundle in held for waiting in bundle.pending)
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""
