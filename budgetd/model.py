@@ -678,7 +678,7 @@ class Moved:
     """The deliveries of a channel that are `to` have another one from now on, and its breaker is closed.
 
     They are those that open incidents were told by, and the ends that wait; with `whole` all of them; with `delivery`
-    only that one. A channel that moves to itself only leads elsewhere.
+    only that one, and the ends of its incidents that wait. A channel that moves to itself only leads elsewhere.
     """
 
     channel: str

@@ -357,6 +357,8 @@ class StoreContract:
         second = a_delivery("a", a_notice("two", kind=Kind.ACKNOWLEDGE, sequence=2))
         put(store, first, second)
         assert due(store) == ["z"]
+        put(store, a_delivery("both", *first.notices, *second.notices, channel="mail"))
+        assert due(store) == ["both", "z"], "nothing waits for itself"
 
     def test_only_a_pending_delivery_can_be_attempted(self, store: Store) -> None:
         put(store, a_delivery("dlv"))

@@ -164,7 +164,8 @@ def test_a_daemon_whose_pager_is_down_tells_the_fallback_in_time(tmp_path: Path)
             until(lambda: pager.posts, 20)
             begun = clock.monotonic()
             until(lambda: finance.accepted, 20)
-            assert 8 < clock.monotonic() - begun < 15.5
+            # Sooner where three attempts have failed by then: its breaker is open.
+            assert clock.monotonic() - begun < 15.5
             said = finance.accepted[0].json
             assert "You get this because pager has not taken it: " in said["message"]
             assert "503" in said["message"]

@@ -110,7 +110,7 @@ def test_what_was_not_delivered_goes_to_the_new_address_at_once(place: Place, bi
         hook.otherwise = 200
         lead_to(place, hook, "/new")
         life.reload(NOW + HOUR)
-        assert life.store.breakers() == {}
+        assert "pager" not in life.store.breakers()
         life.poll(NOW + HOUR + timedelta(seconds=1))
     assert told(hook) == [("/new", "firing", "step_reached")]
 
@@ -209,6 +209,18 @@ def test_an_old_address_that_has_another_name_gets_what_it_is_owed(place: Place,
         life.poll(NOW + HOUR * 2)
     assert told(hook) == [FIRED, ("/old", "resolved", "by_hand")]
     assert of_budgetd(hook) == []
+
+
+def test_what_ends_by_the_edit_ends_where_it_is_on_its_way_to(place: Place, bill: Bill, hook: Hook) -> None:
+    with living(place) as life:
+        bill.spend(DAY, "85000.00")
+        life.evaluator.take(life.reader.observe(NOW + HOUR, None), NOW + HOUR)
+        life.outbox.send_due(NOW + HOUR)
+        lead_to(place, hook, "/new", COMPANY.replace("1000", "9000"))
+        life.reload(NOW + HOUR)
+        life.outbox.settle(life.inbox.get_nowait(), NOW + HOUR)  # type: ignore[arg-type]
+        life.poll(NOW + HOUR * 2)
+    assert told(hook) == [FIRED, ("/old", "resolved", "limit_raised")]
 
 
 # --- a new process -----------------------------------------------------------------------------

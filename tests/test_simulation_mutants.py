@@ -35,6 +35,7 @@ from budgetd.model import (
 )
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
+from budgetd.rulebook import Rulebook
 from budgetd.scope import Naming
 from budgetd.sources.cost_report import CostReport, window
 from budgetd.store import Memory, Store
@@ -301,6 +302,13 @@ class TellsWhatIsOverAfterwards(Evaluator):
         return replace(changes, superseded=tuple(each for each in changes.superseded if each.delivery not in held))
 
 
+class ForgetsOldAddresses(Evaluator):
+    """After an edit what is owed to a channel's old address goes nowhere."""
+
+    def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
+        return super().reload(replace(rulebook, retired={}), now)
+
+
 class EachByItself(Outbox):
     """At the end of a quiet time everything that waited is a message of its own."""
 
@@ -370,12 +378,13 @@ MUTANTS: Mapping[str, Parts] = {
     "a resolve by hand in secret": Parts(evaluator=NobodyHearsOfHands),
     "what is over is told after a quiet time": Parts(evaluator=TellsWhatIsOverAfterwards),
     "no message for all that waited": Parts(outbox=EachByItself),
+    "no end at an old address": Parts(evaluator=ForgetsOldAddresses),
     "reminders of what somebody has": Parts(store=changing(acknowledged_by_nobody)),
 }
 
 
 # The seeds that find a mutant soonest, where it is rare; and those for which people must do more than usual.
-SOONEST: Mapping[str, int] = {"a fallback that hears of what is over": 5}
+SOONEST: Mapping[str, int] = {"a fallback that hears of what is over": 5, "no end at an old address": 9}
 BUSY = frozenset({"reminders of what somebody has"})
 
 

@@ -65,6 +65,7 @@ _SENDABLE_WITH_BREAKERS = (
     )
     .replace(
         "(older.created_at, older.id) < (delivery.created_at, delivery.id)",
+        "older.id != delivery.id AND "
         "(older.created_at, other.sequence, older.id) < (delivery.created_at, notice.sequence, delivery.id)",
     )
 )

@@ -210,39 +210,54 @@ def keep_breaker(connection: sqlite3.Connection, delivery: str, breaker: Breaker
         _let_go(connection, closed["channel"], now)
 
 
-# Of a channel: what open incidents were told by, and waiting messages that only say how something ended.
-_OWED = """
-    channel = :channel AND CASE state
-      WHEN 'pending' THEN NOT EXISTS (
+# A waiting message that only says how something ended, or who has it.
+_ONLY_ENDS = """
+    state = 'pending' AND NOT EXISTS (
         SELECT 1 FROM delivery_notice carried
         JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
         WHERE carried.organisation = delivery.organisation AND carried.delivery = delivery.id
-          AND NOT carried.superseded AND notice.kind NOT IN ('resolve', 'acknowledge'))
-      ELSE EXISTS (
+          AND NOT carried.superseded AND notice.kind NOT IN ('resolve', 'acknowledge'))"""
+_TOLD_OF_WHAT_IS_OPEN = """
+    state != 'pending' AND EXISTS (
         SELECT 1 FROM delivery_notice carried
         JOIN notice ON notice.organisation = carried.organisation AND notice.id = carried.notice
         JOIN incident ON incident.organisation = notice.organisation AND incident.id = notice.incident
         WHERE carried.organisation = delivery.organisation AND carried.delivery = delivery.id
-          AND carried.sent AND incident.state != 'resolved')
-    END"""
-_WHICH = {"owed": _OWED, "whole": "channel = :channel", "one": "id = :delivery"}
+          AND carried.sent AND incident.state != 'resolved')"""
+_SHARES_AN_INCIDENT = """
+    EXISTS (
+        SELECT 1 FROM delivery_notice mine
+        JOIN notice ON notice.organisation = mine.organisation AND notice.id = mine.notice
+        JOIN notice other ON other.organisation = notice.organisation AND other.incident = notice.incident
+        JOIN delivery_notice theirs ON theirs.organisation = other.organisation AND theirs.notice = other.id
+        WHERE mine.organisation = delivery.organisation AND mine.delivery = delivery.id
+          AND theirs.delivery = :delivery)"""
+_WHICH = {
+    "owed": f"channel = :channel AND ({_ONLY_ENDS} OR {_TOLD_OF_WHAT_IS_OPEN})",
+    "whole": "channel = :channel",
+    "one": f"id = :delivery OR channel = :channel AND {_ONLY_ENDS} AND {_SHARES_AN_INCIDENT}",
+}
 
 
 def move(connection: sqlite3.Connection, moved: Moved, now: datetime) -> None:
-    """Call deliveries by their other channel. What is known of the old address says nothing of the new one."""
+    """Call deliveries by their other channel. What is known of an address goes with it, and is not said of others."""
     values = {"home": HOME, "channel": moved.channel, "to": moved.to, "delivery": moved.delivery}
     which = "one" if moved.delivery else "whole" if moved.whole else "owed"
     if moved.to != moved.channel:
-        connection.execute(f"UPDATE delivery SET channel = :to WHERE organisation = :home AND {_WHICH[which]}", values)  # noqa: S608
+        connection.execute(
+            f"UPDATE delivery SET channel = :to WHERE organisation = :home AND ({_WHICH[which]})", values
+        )  # noqa: S608
     if which == "one":
         return
-    connection.execute(
-        "UPDATE OR REPLACE thread SET channel = :to WHERE organisation = :home AND channel = :channel", values
-    )
-    for table in ("breaker", "channel_hold"):
-        connection.execute(f"DELETE FROM {table} WHERE organisation = :home AND channel = :channel", values)  # noqa: S608
+    for table in ("thread", "breaker", "channel_hold"):
+        if moved.to != moved.channel:
+            connection.execute(
+                f"UPDATE OR REPLACE {table} SET channel = :to WHERE organisation = :home AND channel = :channel",  # noqa: S608
+                values,
+            )
+        elif table != "thread":
+            connection.execute(f"DELETE FROM {table} WHERE organisation = :home AND channel = :channel", values)  # noqa: S608
     _let_go(connection, moved.channel, now)
-    _let_go(connection, moved.to, now)
 
 
 def _let_go(connection: sqlite3.Connection, channel: str, now: datetime) -> None:

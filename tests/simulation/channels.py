@@ -56,7 +56,8 @@ class Service:
     desk: Desk | None = None
     taking_since: datetime = field(init=False)
     unsettled: str = ""
-    _not_before: datetime | None = None
+    address: str = ""
+    _not_before: dict[str, datetime] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.taking_since = self.clocks.true
@@ -69,13 +70,13 @@ class Service:
 
     def clock_moved(self) -> None:
         """Nobody can wait for the right time with a wrong clock."""
-        self._not_before = None
+        self._not_before = {}
         self.taking_since = self.clocks.true
 
     def process_died(self) -> None:
         """A word that the daemon could not keep, it cannot heed."""
         if self.unsettled:
-            self._not_before = None
+            self._not_before = {}
         self.unsettled = ""
 
     def confirmed(self, delivery: str) -> None:
@@ -85,16 +86,22 @@ class Service:
 
     def send(self, message: Message, deadline: float) -> Receipt:
         """Take the message, or not."""
-        if self._not_before is not None and self.clocks.true < self._not_before:
-            raise BrokenPromiseError(
-                f"{self.name} asked for patience until {self._not_before}, and was sent {message.id}"
-            )
-        self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
+        return self.send_by(self.sender, self.address, message, deadline, owed=False)
+
+    def send_by(self, sender: Sender | None, address: str, message: Message, deadline: float, *, owed: bool) -> Receipt:
+        """The same by that sender. `owed`: it leads to an address that the channel had before."""
+        until = self._not_before.get(address, self.clocks.true)
+        if self.clocks.true < until:
+            raise BrokenPromiseError(f"{self.name} asked for patience until {until}, and was sent {message.id}")
+        if owed:
+            self.oracle.owed(self.name, message)
+        else:
+            self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
         self.unsettled = message.id
         self.crashes.point("before a service took a message")
         outcome, taken, after = self._judge(message)
-        if self.sender is not None:
-            outcome, taken, after = self._through_the_wire(self.sender, message, deadline)
+        if sender is not None:
+            outcome, taken, after = self._through_the_wire(sender, message, deadline)
         if outcome is not Outcome.DELIVERED:
             self.met[f"{self.name} {outcome.value}"] += 1
             self.met[f"answered {outcome.value}"] += 1
@@ -102,11 +109,17 @@ class Service:
             try:
                 self.crashes.point("after a service took a message")
             except Crash:
-                self.oracle.taken_then_crashed(self.name, message)
+                if owed:
+                    self.oracle.owed_taken(self.name, message)
+                else:
+                    self.oracle.taken_then_crashed(self.name, message)
                 raise
-        self.oracle.answered(self.name, message, outcome, self.clocks.true, taken=taken)
+        if not owed:
+            self.oracle.answered(self.name, message, outcome, self.clocks.true, taken=taken)
+        elif taken:
+            self.oracle.owed_taken(self.name, message)
         if after is not None:
-            self._not_before = self.clocks.true + timedelta(seconds=after)
+            self._not_before[address] = self.clocks.true + timedelta(seconds=after)
         return Receipt(outcome, f"simulated: {self.mood}", after)
 
     def _through_the_wire(
@@ -157,3 +170,20 @@ class Service:
         if self.mood in refusals:
             return refusals[self.mood], False, None
         return Outcome.DELIVERED, True, None
+
+
+@dataclass
+class OldAddress:
+    """The way out that a channel had before; implements `Sender`. `forgotten`: those that took nothing any more."""
+
+    service: Service
+    sender: Sender | None
+    address: str
+    forgotten: set[str]
+
+    def send(self, message: Message, deadline: float) -> Receipt:
+        """Only ends are sent there."""
+        receipt = self.service.send_by(self.sender, self.address, message, deadline, owed=True)
+        if receipt.outcome in (Outcome.UNAUTHORISED, Outcome.GONE, Outcome.REJECTED):
+            self.forgotten.add(self.address)
+        return receipt

@@ -23,6 +23,7 @@ GIVE_UP = timedelta(hours=72)
 # How long after a channel takes messages again, the clocks being right, everything must have arrived.
 PROMPT = timedelta(hours=3)
 _REPORT = "budgetd:undeliverable"
+_MOVED = "budgetd:channel_moved"
 _BROKEN = (Outcome.UNAUTHORISED, Outcome.GONE)
 _INSTEAD = re.compile(r"(?:You get this because|and) (\S+) has not taken it: \S")
 # A channel that failed so often in a row takes nothing for now: its fallbacks need not wait.
@@ -271,8 +272,13 @@ class Oracle:
         items = [*self._firing.get((channel, key), ()), *self._instead_of(channel, key, "firing")]
         if any(item.delivery or (item.state == "pending" and not item.was_held) for item in items):
             return True
-        # What waits was told to nobody; a process that died right after its end may have meant to.
-        items = [item for item in items if not (item.was_held and item.is_held(wall))]
+        # What waits was told to nobody; a process that died after its end, or before it waited, may have meant to.
+        died = self._crashed_at
+        items = [
+            item
+            for item in items
+            if not (item.was_held and item.is_held(wall)) or (died is not None and died >= item.expected.at)
+        ]
         fell = any(self._firing.get((other, key)) for other, to in self._ever_fell_to if to == channel)
         return False if items or fell else None
 
@@ -299,6 +305,10 @@ class Oracle:
         instead_of = tuple(dict.fromkeys(_INSTEAD.findall(because)))
         gathered = _GATHERED in because
         for alert in _alerts(message):
+            if alert["rule"]["id"] == _MOVED:
+                self._check(channel != "pager", "the pager is told of its own old address")
+                self.counts["told of an old address"] += 1
+                continue
             if alert["rule"]["id"] == _REPORT:
                 self._check_report(channel, alert, fallen=bool(instead_of))
                 parcel.about_reports = True
@@ -333,6 +343,20 @@ class Oracle:
         refused = outcome in _BROKEN or parcel.rejected >= len(Face)
         if refused and not parcel.about_reports:
             self._complaining.append(parcel)
+
+    def owed(self, channel: str, message: Message) -> None:
+        """A message is on its way to an address that the channel had: only what ends there may be."""
+        for alert in _alerts(message):
+            fair = alert["state"] in ("resolved", "acknowledged") and alert["incident"] in self._owners
+            self._check(fair, f"an old address of {channel} was sent {alert['state']} {alert['title']}")
+
+    def owed_taken(self, channel: str, message: Message) -> None:
+        """The old address has it."""
+        for alert in _alerts(message):
+            item = self._items[channel].get(_place(alert))
+            if item is not None and item.state == "pending":
+                item.state = "received"
+            self.counts["ended at an old address"] += 1
 
     def _count_failure(self, channel: str, outcome: Outcome, at: datetime) -> None:
         if outcome is Outcome.DELIVERED:
@@ -377,9 +401,7 @@ class Oracle:
                 self.counts["taken instead of another channel"] += 1
 
     def _item(self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], wall: datetime) -> Item:
-        name, number, span = alert["rule"]["id"], alert["sequence"], _span(alert)
-        scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
-        place = (name, scope, span, number)
+        place = name, scope, span, number = _place(alert)
         for owner in instead_of or (channel,):
             item = self._items[owner].get(place)
             if item is not None:
@@ -548,10 +570,22 @@ class Oracle:
                 f"{channel} refused {delivery} for good, and nobody was told",
             )
 
-    def check_pages(self, channel: str, open_keys: Mapping[str, str], about: Mapping[str, tuple[str, ...]]) -> None:
-        """What is open where it pages is what is so, and was told; all of that is open there."""
-        covered = {incident for key in open_keys for incident in (key, *about.get(key, ()))}
+    def check_pages(
+        self,
+        channel: str,
+        open_keys: Mapping[tuple[str, str], str],
+        about: Mapping[tuple[str, str], tuple[str, ...]],
+        forgotten: Collection[str],
+    ) -> None:
+        """What is open where it pages is what is so, and was told; all of that is open there.
+
+        `forgotten`: old addresses that a process took with it, or that took nothing any more.
+        """
+        covered = {incident for key in open_keys for incident in (key[1], *about.get(key, ()))}
         for key in open_keys:
+            if key[0] in forgotten:
+                self.counts["pages left at a forgotten address"] += 1
+                continue
             known = [owner for incident in about.get(key, ()) if (owner := self._owners.get(incident)) is not None]
             stories = [owner for owner in known if isinstance(owner, tuple)]
             over = bool(stories) and all(story in self._ended for story in stories)
@@ -588,6 +622,12 @@ def _alerts(message: Message) -> list[dict[str, Any]]:
     if "alerts" in data and data["omitted"]:
         raise BrokenPromiseError("the simulated world is too small for alerts to be left out")
     return list(data.get("alerts", [data]))
+
+
+def _place(alert: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, str], ...], object, int]:
+    """Which notice it is: rule, scope, period, and its number in the incident's story."""
+    scope = tuple((part["type"], part["id"]) for part in alert["scope"]["dimensions"] if "*" not in part["id"])
+    return alert["rule"]["id"], scope, _span(alert), alert["sequence"]
 
 
 def _span(alert: Mapping[str, Any]) -> object:

@@ -36,6 +36,7 @@ class Story:
     told_at: datetime | None = None
     told_amount: int = 0
     reminders: int = 0
+    by_hand: bool = False
     acknowledged: int | None = None
 
 
@@ -121,6 +122,7 @@ class Promises:
         """Somebody says that it is over; its steps stay announced."""
         self._made, self._wall = [], wall
         self._resolve(story, "by_hand", None)
+        story.by_hand = True
         return self._made
 
     def _evaluate(self, spec: FileSpec, changed: set[date], *, polled: bool) -> list[Expected]:
@@ -149,7 +151,9 @@ class Promises:
     def _judge_rule(self, spec: FileSpec, rule: RuleSpec, changed: set[date], polled: bool) -> set[Key]:
         current = span_of(rule, max(self.days))
         heard = set()
-        open_ones = [s for s in self.stories.values() if s.key[0] == rule.id and s.state != "resolved"]
+        own, rolls = [s for s in self.stories.values() if s.key[0] == rule.id], rule.per == "last 7"
+        # What somebody ended goes on in a window that rolls on: at its next step, or once it was below.
+        open_ones = [s for s in own if s.state != "resolved" or (rolls and s.by_hand)]
         for span in self._spans(rule, current, open_ones, changed):
             watched = {s.key[1] for s in open_ones if rule.per == "last 7" or s.span == span}
             for found in self._found(rule, span, watched):
@@ -169,7 +173,7 @@ class Promises:
         if rule.per == "last 7":
             rolling = [s for s in open_ones if s.key[1] == found.scope and _owns(rule, s)]
             if rolling:
-                return rolling[-1]
+                return sorted(rolling, key=lambda s: s.state != "resolved")[-1]
         return self.stories.get((rule.id, found.scope, found.span))
 
     def _judge(
@@ -184,6 +188,9 @@ class Promises:
             self._resolve(story, ending, found)
         elif story is not None and story.state != "resolved":
             self._hold(rule, story, found, polled=polled, edited=edited)
+        elif story is not None and story.by_hand and polled and found.span != story.span:
+            below = found.amount * 100 * 100 < found.limit * min(story.announced) * 98
+            story.by_hand = not (below and self._complete(found.span))
         if story is not None:
             story.limit = found.limit
 
@@ -200,6 +207,7 @@ class Promises:
             kind, reason = "firing", "limit_lowered" if edited else "step_reached"
         known = max(story.announced, default=0)
         skipped = tuple(step for step in found.reached[:-1] if step > known)
+        story.by_hand = False
         stays = reason == "late" and story.state in ("new", "resolved")
         if story.state == "resolved" and not stays:
             story.severity = "info"

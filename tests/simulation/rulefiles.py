@@ -105,7 +105,7 @@ class QuietSpec:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A rules file. `fallbacks`: the channels that get what a channel has not taken."""
+    """A rules file. `fallbacks`: the channels that get what a channel has not taken; `pager`: its address's number."""
 
     channels: tuple[str, ...]
     routes: tuple[RouteSpec, ...]
@@ -113,6 +113,7 @@ class FileSpec:
     note: str = "first edition"
     fallbacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     quiet: tuple[QuietSpec, ...] = ()
+    pager: int = 0
 
     def fallback(self, channel: str) -> tuple[str, ...]:
         """The channels that get what this one has not taken."""
@@ -138,10 +139,12 @@ class FileSpec:
         return "\n".join(lines) + "\n"
 
     def _channel_line(self, name: str) -> str:
-        instead = self.fallback(name)
+        instead, url = self.fallback(name), CHANNELS[name]
+        if name == "pager" and self.pager:
+            url = url.replace("key@", f"key{self.pager}@")
         if not instead:
-            return f'  {name}: "{CHANNELS[name]}"'
-        return f'  {name}: {{url: "{CHANNELS[name]}", fallback: [{", ".join(instead)}], after: {AFTER[name]}m}}'
+            return f'  {name}: "{url}"'
+        return f'  {name}: {{url: "{url}", fallback: [{", ".join(instead)}], after: {AFTER[name]}m}}'
 
 
 def _rule_lines(rule: RuleSpec) -> list[str]:
@@ -212,7 +215,7 @@ def _quiet_times(company: Company, chance: random.Random) -> tuple[QuietSpec, ..
 
 EDITS = (
     *("raise", "lower", "raise", "lower", "steps", "severity", "route", "text"),
-    *("remove", "add", "for_each", "own limit", "notify", "drop channel", "fallback", "quiet", "quiet"),
+    *("remove", "add", "for_each", "own limit", "notify", "drop channel", "fallback", "quiet", "quiet", *["move"] * 3),
 )
 
 
@@ -226,6 +229,8 @@ def edited(spec: FileSpec, company: Company, chance: random.Random) -> tuple[str
             RouteSpec(chance.choice((("finance",), ("finance", "audit"), ("team", "finance")))),
         )
         return kind, replace(spec, routes=_known_routes(routes, spec.channels))
+    if kind == "move":
+        return kind, replace(spec, pager=chance.choice((0, spec.pager + 1)))
     if kind == "drop channel":
         return kind, _without_channel(spec, chance.choice(("audit", "team")))
     if kind == "fallback":

@@ -34,17 +34,17 @@ class Desk(Protocol):
 
 
 class PagerDutyDesk:
-    """PagerDuty's Events API v2: incidents by their dedup key, open until they are resolved."""
+    """PagerDuty's Events API v2: incidents by their routing and dedup keys, open until they are resolved."""
 
     def __init__(self) -> None:
-        self.open: dict[str, str] = {}
-        self.about: dict[str, tuple[str, ...]] = {}
+        self.open: dict[tuple[str, str], str] = {}
+        self.about: dict[tuple[str, str], tuple[str, ...]] = {}
         self.message: Message | None = None
 
     def accept(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """A trigger opens or updates, an acknowledgement changes what is open, a resolve closes."""
         event = json.loads(body)
-        key, action = event["dedup_key"], event["event_action"]
+        key, action = (event["routing_key"], event["dedup_key"]), event["event_action"]
         if len(body) > _PAGERDUTY_BYTES or len(event.get("payload", {}).get("summary", "")) > _PAGERDUTY_SUMMARY:
             raise BrokenPromiseError(f"PagerDuty was sent too much: {key}")
         if action == "trigger":
@@ -54,7 +54,7 @@ class PagerDutyDesk:
             self.open.pop(key, None)
         elif key in self.open:
             self.open[key] = "acknowledged"
-        return Answer(202, json.dumps({"status": "success", "dedup_key": key}), "application/json")
+        return Answer(202, json.dumps({"status": "success", "dedup_key": key[1]}), "application/json")
 
     def tells(self, url: str) -> bool:
         """Every event does."""

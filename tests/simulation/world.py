@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from budgetd import daemon, posting
+from budgetd import daemon, moving, posting
+from budgetd.channels import Sender
 from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.desk import Desk, DeskError
@@ -26,6 +27,7 @@ from budgetd.model import Act, Receipt
 from budgetd.outbox import Outbox
 from budgetd.period import midnight
 from budgetd.reader import Reader
+from budgetd.routing import present_name
 from budgetd.rulebook import Rulebook, parse
 from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
@@ -33,7 +35,7 @@ from budgetd.store import Store
 from budgetd.stores.sqlite import SqliteStore, open_store
 from tests.simulation import people, rulefiles, wire
 from tests.simulation.api import FAULTS, SimulatedApi
-from tests.simulation.channels import MOODS, Clocks, Service
+from tests.simulation.channels import MOODS, Clocks, OldAddress, Service
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
 from tests.simulation.oracle import BrokenPromiseError, Oracle
@@ -134,6 +136,8 @@ class World:
         self._backed_up = self.start
         self._restarts = 0
         self._dropped_audit = False
+        self._addresses: set[str] = set()
+        self._forgotten: set[str] = set()
 
     def run(self) -> History:
         """Live through it all. Raises SimulationError."""
@@ -176,6 +180,8 @@ class World:
         self._watch_settling()
         store = self.parts.store(self._store)
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
+        # Of all addresses a new process knows only the present one.
+        self._forgotten |= self._addresses - {_address(rulebook.channels["pager"].url)}
         self._inbox: Inbox = Inbox()
         self._desk_store = store
         self._evaluator = self.parts.evaluator(store, rulebook)
@@ -186,6 +192,7 @@ class World:
         source = self.parts.source(self.api, through=memory.through)
         self._reader = Reader(source, AdminAccount(self.api), memory.organisation, self.api)
         store.interrupted(self.clocks.wall)
+        moving.take_up(store, self._evaluator, self.clocks.wall)
 
     def _watch_settling(self) -> None:
         """From the commit on in which an answer is kept, its message must not be sent again."""
@@ -198,11 +205,24 @@ class World:
 
         self._store.settle = watched  # type: ignore[method-assign]
 
-    def _senders(self, rulebook: Rulebook) -> Mapping[str, Service]:
-        return {name: self.services[name] for name in rulebook.channels}
+    def _senders(self, rulebook: Rulebook) -> Mapping[str, Sender]:
+        pager = rulebook.channels["pager"].url
+        self.services["pager"].sender, self.services["pager"].address = self._pager_at(pager), _address(pager)
+        self._addresses.add(_address(pager))
+        found: dict[str, Sender] = {name: self.services[name] for name in rulebook.channels}
+        for name, channel in rulebook.retired.items():
+            service = self.services[present_name(name)]
+            sender = self._pager_at(channel.url) if service.name == "pager" else service.sender
+            found[name] = OldAddress(service, sender, _address(channel.url), self._forgotten)
+        return found
+
+    def _pager_at(self, url: str) -> Sender:
+        made = wire.equipment(url, lambda: self.clocks.wall)
+        assert made is not None
+        return made[0]
 
     def _flavours(self, rulebook: Rulebook) -> Mapping[str, Flavour]:
-        return dict.fromkeys(rulebook.channels, Flavour.TEXT)
+        return dict.fromkeys(rulebook.destinations, Flavour.TEXT)
 
     def _survive(self, act: Callable[[], None]) -> None:
         """Do it; when the process dies on the way, start another one from what is on the disk, and poll at once."""
@@ -323,9 +343,10 @@ class World:
         rulebook = parse(self.spec.text(), "rules.yaml", environment={})
         self.oracle.use(self.spec, self.clocks.true)
         at, wall = self.clocks.true, self.clocks.wall
+        rulebook, moved = moving.change_over(self._desk_store, self._evaluator.rulebook, rulebook, wall)
         self._awaiting = lambda: self.oracle.kept_edit(at, wall)
         self._evaluator.reload(rulebook, wall)
-        self._outbox.use(self._senders(rulebook), self._flavours(rulebook))
+        self._outbox.use(self._senders(rulebook), self._flavours(rulebook), moved)
         self._deliver()
 
     def _someone_acts(self, *, sending: bool = True) -> None:
@@ -429,7 +450,7 @@ class World:
         self.oracle.at_the_end(taking, self.clocks.wall)
         desk = self.services["pager"].desk
         if isinstance(desk, wire.PagerDutyDesk):
-            self.oracle.check_pages("pager", desk.open, desk.about)
+            self.oracle.check_pages("pager", desk.open, desk.about, self._forgotten)
         alerts = self.services["audit"].desk
         if isinstance(alerts, wire.AlertmanagerDesk) and taking.get("audit") and not self._dropped_audit:
             self.oracle.check_alerts("audit", alerts.firing(self.clocks.wall))
@@ -454,6 +475,11 @@ class World:
         day = (self.clocks.true - self.start).days
         lines = [f"seed {self.plan.seed}, day {day}: {broken}", "what happened last:", *self._trace]
         return "\n  ".join(lines)
+
+
+def _address(url: str) -> str:
+    """What tells one address of the pager from another."""
+    return url.partition("://")[2].partition("@")[0]
 
 
 def live(plan: Plan, parts: Parts | None = None) -> History:
