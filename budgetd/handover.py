@@ -6,13 +6,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from budgetd import breaker as breakers_
-from budgetd import routing
+from budgetd import routing, wording
 from budgetd.breaker import Breaker
 from budgetd.evaluation import Evaluator
 from budgetd.message import render_safely
 from budgetd.model import Changes, Delivery, Kind, Label, Notice, Reason, Receipt, Severity, Superseded, identity
 from budgetd.store import Store
-from budgetd.wording import instant
 
 
 class Handover:
@@ -162,7 +161,7 @@ class Handover:
             return
         outcome = "was given up" if given_up else "is not accepted and will be tried again"
         title = render_safely(delivery, now).title
-        text = f"A message to channel {delivery.channel} {outcome}: {receipt.detail}\nIt says: {title}"
+        text = f"A message to channel {wording.channel(delivery.channel)} {outcome}: {receipt.detail}\nIt says: {title}"
         about = Label("channel", f"{delivery.id}/{'given_up' if given_up else 'pending'}", delivery.channel)
         self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst([delivery]), text, now, everybody=given_up)
 
@@ -176,8 +175,9 @@ class Handover:
             self._complained.add((run.channel, run.since))
             many = f"{len(told):,} messages wait" if len(told) > 1 else "A message waits"
             first = min(told, key=lambda delivery: delivery.wanted_at)
+            since, why = wording.instant(run.since), run.detail.rstrip(".")
             text = (
-                f"Channel {run.channel} has taken nothing since {instant(run.since)}: {run.detail.rstrip('.')}. "
+                f"Channel {wording.channel(run.channel)} has taken nothing since {since}: {why}. "
                 f"{many} for it. The oldest says: {render_safely(first, now).title}"
             )
             about = Label("channel", f"down/{run.channel}/{run.since.isoformat()}", run.channel)

@@ -84,8 +84,8 @@ class StateReader(Protocol):
     """
 
     def recall(self) -> Memory:
-        """Everything but the cost lines. Incidents: those not resolved, and those whose period ended in the last
-        70 days before `through` (the data's time: neither a stop nor a wrong clock makes it forget).
+        """Everything but the cost lines. Incidents: those not resolved, or resolved by hand, and those whose period
+        ended in the last 70 days before `through` (the data's time: neither a stop nor a wrong clock makes it forget).
         """
         ...
 

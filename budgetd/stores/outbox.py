@@ -244,9 +244,8 @@ def move(connection: sqlite3.Connection, moved: Moved, now: datetime) -> None:
     values = {"home": HOME, "channel": moved.channel, "to": moved.to, "delivery": moved.delivery}
     which = "one" if moved.delivery else "whole" if moved.whole else "owed"
     if moved.to != moved.channel:
-        connection.execute(
-            f"UPDATE delivery SET channel = :to WHERE organisation = :home AND ({_WHICH[which]})", values
-        )  # noqa: S608
+        rows = f"organisation = :home AND ({_WHICH[which]})"
+        connection.execute(f"UPDATE delivery SET channel = :to WHERE {rows}", values)  # noqa: S608
     if which == "one":
         return
     for table in ("thread", "breaker", "channel_hold"):

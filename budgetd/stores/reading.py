@@ -92,7 +92,9 @@ class SqliteReader:
         for incident, channel in rows(_TOLD, (HOME, since)):
             told[incident].add(channel)
         recent = rows(
-            "SELECT * FROM incident WHERE organisation = ? AND (state != 'resolved' OR period_end >= ?)", (HOME, since)
+            """SELECT * FROM incident
+               WHERE organisation = ? AND (state != 'resolved' OR period_end >= ? OR resolved = 'by_hand')""",
+            (HOME, since),
         )
         return Memory(
             organisation=self._organisation(),
