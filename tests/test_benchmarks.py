@@ -13,6 +13,7 @@ from benchmarks import rivals
 DOCS = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
+@pytest.mark.slow
 def test_the_reading_benchmark_prints_a_figure_and_its_reference(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,6 +175,7 @@ def at_rest(daemon: Running) -> int:
 # --- many polls --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_thousand_polls_leave_memory_descriptors_and_threads_as_they_were(
     place: Place, api: SimulatedServer, hook: Hook, manager: Manager
 ) -> None:

@@ -73,7 +73,7 @@ def test_what_no_usage_report_has_is_there_within_hours(tmp_path: Path) -> None:
         assert here.reasons() == []
 
 
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("status", [403, pytest.param(500, marks=pytest.mark.slow)])
 def test_switching_between_backends_in_the_middle_of_a_day_changes_nothing(tmp_path: Path, status: int) -> None:
     """The analytics come and go, or never come: the same incidents, the same totals, and nothing is said of it."""
     burst = Runaway.beginning(at("11-18T09:30"), RESEARCH, OPUS.id, Decimal(90), 6 * HOUR)
@@ -153,7 +153,7 @@ class Known:
     kept: Decimal | None = None
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.sampled_from(["usage", "bill", "priced", "restart"]), st.integers(1, 400)), max_size=12))
 def test_in_every_order_of_polls_each_hour_counts_once(
     tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, int]]
@@ -204,6 +204,7 @@ def test_a_refresh_in_the_middle_of_a_reading_is_no_trouble(tmp_path: Path) -> N
         assert here.api.asked["cost"] - asked == 5, "one small request each while nothing was refreshed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["11-18", "12-01"], ids=["a day", "a month"])
 def test_midnight_with_all_three_sources_minute_by_minute(tmp_path: Path, first: str) -> None:
     """No gap, nothing twice, no phantom spike, while use, priced hours and bill come in their turns."""

@@ -68,8 +68,15 @@ def first_page(api: AdminApi, now: datetime = NOW, **query: Any) -> Row:
 # --- money -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [worlds.standard, worlds.unfamiliar])
-@pytest.mark.parametrize("day", [DAY, date(2026, 11, 14)])
+@pytest.mark.parametrize(
+    ("make", "day"),
+    [
+        (worlds.unfamiliar, DAY),
+        pytest.param(worlds.standard, DAY, marks=pytest.mark.slow),
+        pytest.param(worlds.standard, date(2026, 11, 14), marks=pytest.mark.slow),
+        pytest.param(worlds.unfamiliar, date(2026, 11, 14), marks=pytest.mark.slow),
+    ],
+)
 def test_minutes_hours_and_the_day_add_up_to_the_bill(make: Any, day: date) -> None:
     world = make()
     api = AdminApi(world)
