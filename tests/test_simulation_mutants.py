@@ -384,7 +384,15 @@ MUTANTS: Mapping[str, Parts] = {
 
 
 # The seeds that find a mutant soonest, where it is rare; and those for which people must do more than usual.
-SOONEST: Mapping[str, int] = {"a fallback that hears of what is over": 5, "no end at an old address": 9}
+SOONEST: Mapping[str, int] = {
+    "resolve on missing data": 2,
+    "resolved by one poll": 12,
+    "blind and silent": 2,
+    "a fallback that hears of what is over": 1,
+    "a resolve by hand in secret": 2,
+    "no silence": 2,
+    "no end at an old address": 9,
+}
 BUSY = frozenset({"reminders of what somebody has"})
 
 
