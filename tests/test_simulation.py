@@ -51,7 +51,7 @@ LEAST = {
     "resolved recovered": 30,
     "resolved restated": 10,
     "resolved limit_raised": 3,
-    "resolved rule_removed": 10,
+    "resolved rule_removed": 6,
     "resolved period_over": 500,
     "info baseline": 50,
     "info late": 10,
