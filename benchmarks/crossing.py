@@ -16,9 +16,9 @@ from benchmarks.pages import DAY_ONE, NOW, Shelf, bill
 from benchmarks.rulefiles import text
 from benchmarks.running import Hook
 from budgetd.commands import wiring
-from budgetd.daemon import Inbox, tick
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.model import Changes, CostDay, Organisation, Workspace
 from budgetd.outbox import Outbox
 from budgetd.period import DAY
@@ -26,6 +26,7 @@ from budgetd.reader import Reader
 from budgetd.rulebook import parse
 from budgetd.sources.cost_report import CostReport
 from budgetd.stores.sqlite import open_store
+from budgetd.tick import tick
 
 CROSSINGS = {"S": 100, "M": 100, "L": 12}
 TARGETS = {"M": 50.0, "L": 500.0}  # milliseconds

@@ -21,10 +21,11 @@ from random import Random
 from benchmarks.measuring import Figure, at_most, plain
 from benchmarks.running import Hook
 from budgetd.commands import wiring
-from budgetd.daemon import FIRST_REPORT_AGAIN, Inbox, tick
+from budgetd.daemon import FIRST_REPORT_AGAIN
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.http import Api
+from budgetd.inbox import Inbox
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
 from budgetd.polling import HOURLY, PRICED_HOURS, SAME_DAY, WIDEST_SAME_DAY, PollingPlan, Standing
@@ -39,6 +40,7 @@ from budgetd.simulator.script import Runaway
 from budgetd.simulator.server import serve
 from budgetd.simulator.streams import Stream
 from budgetd.stores.sqlite import open_store
+from budgetd.tick import tick
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 RUNAWAYS, EVERY, LENGTH = 100, 3 * HOUR, 10 * MINUTE

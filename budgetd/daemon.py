@@ -1,4 +1,4 @@
-"""tick(now), and the loop that waits, reads, reloads, sends and tells systemd.
+"""The loop that waits, reads, reloads, sends and tells systemd.
 
 Everything that can block runs in a daemon thread of its own (the reader; a lane for each channel) and answers through
 one inbox. The loop's thread alone decides and touches the store, so nothing needs a lock, and nothing delays an exit.
@@ -23,14 +23,16 @@ from budgetd.delivery import Answer, Outbound
 from budgetd.desk import Ask, Desk, DeskError
 from budgetd.digests import Digests
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.inbox import Asked, Inbox, Item, Read, Reload, Stop
 from budgetd.message import Flavour
-from budgetd.model import Changes, Delivery, Failure, Label, Planned, Reason, Severity, SourceError, identity
+from budgetd.model import Changes, Delivery, Failure, Label, Planned, Reason, Severity, identity
 from budgetd.outbox import Outbox
 from budgetd.polling import PollingPlan, Standing
 from budgetd.reader import Reader
 from budgetd.rulebook import Rulebook, RulebookError
 from budgetd.store import Store, StoreError
 from budgetd.systemd import Supervisor
+from budgetd.tick import observe
 
 log = logging.getLogger("budgetd")
 
@@ -61,106 +63,11 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Into the inbox: what a poll brought."""
-
-    observation: Observation
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """Into the inbox: read the rules again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Into the inbox: somebody wants something done; what came of it goes to `answer`."""
-
-    ask: Ask
-    answer: Callable[[str | DeskError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Into the inbox: end now."""
-
-
-Item = Read | Answer | Asked | Reload | Stop
-Inbox = queue.SimpleQueue[Item]
-
-
-@dataclass(frozen=True, slots=True)
 class Equipment:
     """The way out to each channel of a rulebook."""
 
     senders: Mapping[str, Sender]
     flavours: Mapping[str, Flavour]
-
-
-# --- one pass ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """What one whole pass came to; `delivered` and `undelivered` count its attempts."""
-
-    observation: Observation
-    changes: Changes
-    delivered: int
-    undelivered: int
-
-
-def observe(reader: Reader, now: datetime, since: date | None) -> Observation:
-    """A poll that ends in an observation, whatever happens: a reader that died in silence would look like no spend."""
-    try:
-        return reader.observe(now, since)
-    except Exception as error:  # the one broad except of the program
-        log.critical("the reader failed in an unforeseen way", exc_info=error)
-        what = SourceError(Failure.UNREADABLE, f"unforeseen {type(error).__name__} while reading (see the log)")
-        return Observation(reader.source.name, error=what)
-
-
-def tick(reader: Reader, evaluator: Evaluator, outbox: Outbox, inbox: Inbox, now: datetime) -> Ticked:
-    """One whole pass in this thread: read, evaluate, commit; then send and settle all that is due at `now`.
-
-    The outbox's lanes must answer in this thread, into `inbox`. Raises StoreError.
-    """
-    observation = observe(reader, now, evaluator.wanted_since(now))
-    changes = evaluator.take(observation, now)
-    delivered, undelivered = deliver(outbox, inbox, now)
-    return Ticked(observation, changes, delivered, undelivered)
-
-
-def deliver(outbox: Outbox, inbox: Inbox, now: datetime) -> tuple[int, int]:
-    """Send and settle all that is due at `now`, in this thread: how many attempts delivered, how many did not."""
-    results = _send_all(outbox, inbox, now)
-    outbox.look_after(now)
-    results += _send_all(outbox, inbox, now)
-    return sum(results), len(results) - sum(results)
-
-
-def _send_all(outbox: Outbox, inbox: Inbox, now: datetime) -> list[bool]:
-    """Whether each attempt delivered."""
-    results: list[bool] = []
-    # One by one: a kill can then leave one message in doubt, not one for each channel.
-    while outbox.send_due(now, most=1) or not inbox.empty():
-        while not inbox.empty():
-            item = inbox.get()
-            if isinstance(item, Answer):
-                results.append(_settle(outbox, inbox, item, now))
-    return results
-
-
-def _settle(outbox: Outbox, inbox: Inbox, answer: Answer, now: datetime) -> bool:
-    try:
-        return outbox.settle(answer, now)
-    except StoreError:
-        # It is sent: whoever tries again must find the answer, not send again.
-        inbox.put(answer)
-        raise
-
-
-# --- the loop ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

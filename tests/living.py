@@ -29,9 +29,9 @@ from aiosmtpd.controller import Controller
 from budgetd import clock, moving
 from budgetd.cli import dispatch
 from budgetd.commands import wiring
-from budgetd.daemon import Inbox, Ticked, tick
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.model import Changes
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
@@ -39,6 +39,7 @@ from budgetd.rulebook import load
 from budgetd.settings import Settings
 from budgetd.stores.reading import SqliteReader, open_read_only
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.tick import Ticked, tick
 from tests.cost_client import KEY
 from tests.cost_pages import NOW, TODAY, bucket, page, row
 from tests.faulty_server import Connection, FaultyServer, Request, Script, answer

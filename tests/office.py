@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 
-from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.message import Message
 from budgetd.model import Label, Outcome, Reason, Receipt, Severity
 from budgetd.outbox import Outbox
 from budgetd.rulebook import parse
 from budgetd.stores.sqlite import SqliteStore
+from budgetd.tick import deliver
 from tests.builders import at
 
 NOW = at("2026-11-18 12:00")

@@ -15,9 +15,10 @@ from random import Random
 from typing import Any
 
 from budgetd import blind, money
-from budgetd.daemon import Daemon, Equipment, Inbox, Poller, Read, Ticked, observe, tick
+from budgetd.daemon import Daemon, Equipment, Poller
 from budgetd.delivery import InThisThread, Lanes
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.inbox import Inbox, Read
 from budgetd.message import Flavour, Message
 from budgetd.model import CostDay, Failure, Incident, Notice, Outcome, Receipt, SourceError
 from budgetd.outbox import Outbox
@@ -35,6 +36,7 @@ from budgetd.sources.cost_report import CostReport
 from budgetd.sources.usage_report import SPEED_BETA
 from budgetd.stores.sqlite import SqliteStore, open_store
 from budgetd.systemd import Supervisor
+from budgetd.tick import Ticked, observe, tick
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 RESEARCH, CHAT = worlds.identifier(1, "research"), worlds.identifier(1, "chat")

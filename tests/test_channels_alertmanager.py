@@ -24,9 +24,9 @@ from budgetd.channels import alertmanager_alert, registry
 from budgetd.channels.alertmanager import ALERTS_AT_ONCE, KIND, AlertmanagerSender, combined
 from budgetd.channels.alertmanager_alert import HELD, TOLD_FOR, Extras, alerts, encoded
 from budgetd.commands.notify import notice_of_test
-from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.inbox import Inbox
 from budgetd.message import Message, render
 from budgetd.model import (
     Contributor,
@@ -46,6 +46,7 @@ from budgetd.outbox import Outbox
 from budgetd.resending import END_REPEATED, Resending
 from budgetd.rulebook import parse
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.tick import deliver
 from tests.alertmanagers import Kept, Strict
 from tests.builders import ORGANISATION, at, cost_day, line, workspace
 from tests.faulty_server import FaultyServer, answer, head, raw

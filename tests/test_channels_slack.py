@@ -20,9 +20,9 @@ from budgetd import clock
 from budgetd.channels import Sender, registry
 from budgetd.channels.slack import HOOKS, PACE, Address, SlackSender, address
 from budgetd.commands import wiring
-from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.message import Flavour, Message
 from budgetd.model import Changes, Delivery, DeliveryState, Face, Kind, Notice, Outcome, Reason, Receipt, Severity
 from budgetd.outbox import Outbox

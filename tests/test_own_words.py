@@ -17,15 +17,16 @@ from slack_sdk.models.blocks import Block
 
 from budgetd import own_words
 from budgetd.commands import check
-from budgetd.daemon import Inbox, deliver
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator
 from budgetd.faces.mail import letter
 from budgetd.faces.slack import post
+from budgetd.inbox import Inbox
 from budgetd.message import Flavour, Message
 from budgetd.model import Changes, Delivery, Face, Facts, Kind, Outcome, Reason, Receipt
 from budgetd.outbox import Outbox
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.tick import deliver
 from tests.builders import incident
 from tests.living import Bill, MailBox, Place, here, mail_server
 from tests.rules_text import RULES, read, refused

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
-from budgetd.daemon import observe
 from budgetd.evaluation import Observation
 from budgetd.model import Failure, Organisation, Report, SourceError, Workspace
 from budgetd.reader import NAMES_AT_LAST, NAMES_EVERY, Directory, Reader, UsageReader
 from budgetd.sources.usage_report import UsageReport
+from budgetd.tick import observe
 
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -15,13 +15,15 @@ import pytest
 from budgetd import clock
 from budgetd.caretaker import HOME_CALM, HOME_RETRY, LOCK_PATIENCE, Caretaker
 from budgetd.commands import wiring
-from budgetd.daemon import Daemon, Poller, Read, deliver, observe
+from budgetd.daemon import Daemon, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Observation
+from budgetd.inbox import Read
 from budgetd.polling import PollingPlan
 from budgetd.store import StoreError
 from budgetd.stores.sqlite import SqliteStore
 from budgetd.systemd import Supervisor
+from budgetd.tick import deliver, observe
 from tests.cost_pages import NOW
 from tests.living import Bill, Hook, Life, Place, here, living, running, until
 from tests.small_disk import SmallDisk, small_disk

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.simulation.desks import Desk
 from tests.simulation.world import History, Plan, SimulationError, live
 
 SEEDS = range(1, 13)
 MORE_SEEDS = range(13, 41)
 DAYS = 101
+DESKS = [*Desk.__subclasses__(), *(kind for each in Desk.__subclasses__() for kind in each.__subclasses__())]
 # A short and quiet history, in which the process is killed at each point in turn.
 SHORT = Plan(seed=1, days=3, faults=False, crash_likelihood=0.0, calm_days=1)
 
@@ -97,6 +99,13 @@ def test_enough_happened_in_those_days_to_prove_something(histories: list[Histor
     share = {name: least * len(SEEDS) // 30 for name, least in LEAST.items()}
     missing = {name: (counts[name], least) for name, least in share.items() if counts[name] < least}
     assert not missing, f"too little of (happened, wanted): {missing}"
+
+
+def test_every_kind_of_channel_took_messages_in_them(histories: list[History | str]) -> None:
+    counts = [each.counts for each in histories if isinstance(each, History)]
+    taken = {kind.__name__: sum(each[f"taken by a {kind.__name__}"] for each in counts) for kind in DESKS}
+    assert len(taken) == 9
+    assert all(count >= 20 for count in taken.values()), taken
 
 
 def test_i14_the_same_seed_gives_the_same_history(histories: list[History | str]) -> None:

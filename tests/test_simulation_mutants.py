@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from budgetd.model import (
 )
 from budgetd.outbox import Outbox
 from budgetd.period import DAY, midnight
+from budgetd.quiet import Quiet
 from budgetd.rulebook import Rulebook
 from budgetd.scope import Naming
 from budgetd.sources.cost_report import CostReport, window
@@ -46,6 +48,7 @@ from tests.simulation.world import Parts, Plan, SimulationError, live
 
 SEEDS = range(1, 9)
 DAYS = 60
+_HIGHEST = Decimal(1_000_000)
 
 
 class MarksBeforeItSends(Outbox):
@@ -309,6 +312,29 @@ class ForgetsOldAddresses(Evaluator):
         return super().reload(replace(rulebook, retired={}), now)
 
 
+class EvenCritical(Quiet):
+    """A quiet time that keeps everything back, whatever it names."""
+
+    @property
+    def takes_critical(self) -> bool:
+        return True
+
+
+class KeepsCriticalBack(Evaluator):
+    """Nobody is woken in a quiet time, whatever happens."""
+
+    def __init__(self, store: Store, rulebook: Rulebook) -> None:
+        super().__init__(store, _all_quiet(rulebook))
+
+    def reload(self, rulebook: Rulebook, now: datetime) -> Changes:
+        return super().reload(_all_quiet(rulebook), now)
+
+
+def _all_quiet(rulebook: Rulebook) -> Rulebook:
+    quiet = tuple(EvenCritical(each.id, each.when, each.match, each.channels) for each in rulebook.quiet)
+    return replace(rulebook, quiet=quiet)
+
+
 class EachByItself(Outbox):
     """At the end of a quiet time everything that waited is a message of its own."""
 
@@ -331,6 +357,12 @@ def acknowledged_by_nobody(memory: Memory) -> Memory:
     """An acknowledgement stops no reminders."""
     known = {name: replace(each, acknowledged=None) for name, each in memory.incidents.items()}
     return replace(memory, incidents=known)
+
+
+def silenced_past_its_next_step(memory: Memory) -> Memory:
+    """What was to be silent until the next step is silent until the period ends."""
+    silences = tuple(replace(each, covers=dict.fromkeys(each.covers, _HIGHEST)) for each in memory.silences)
+    return replace(memory, silences=silences)
 
 
 _TOLD_AS_ITS_OWN = reading._TOLD.replace("'trigger'", "'trigger' AND delivery.because = ''")
@@ -379,6 +411,8 @@ MUTANTS: Mapping[str, Parts] = {
     "what is over is told after a quiet time": Parts(evaluator=TellsWhatIsOverAfterwards),
     "no message for all that waited": Parts(outbox=EachByItself),
     "no end at an old address": Parts(evaluator=ForgetsOldAddresses),
+    "a quiet time that keeps critical back": Parts(evaluator=KeepsCriticalBack),
+    "a silence past its next step": Parts(store=changing(silenced_past_its_next_step)),
     "reminders of what somebody has": Parts(store=changing(acknowledged_by_nobody)),
 }
 

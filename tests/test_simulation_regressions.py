@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from budgetd import daemon
 from budgetd.channels import Sender
-from budgetd.daemon import Inbox
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
 from budgetd.handover import Handover
+from budgetd.inbox import Inbox
 from budgetd.message import Flavour, Message
 from budgetd.model import Changes, Delivery, DeliveryState, Face, Failure, Outcome, Reason, Receipt, Report, SourceError
 from budgetd.outbox import Outbox
@@ -22,6 +21,7 @@ from budgetd.period import DAY, midnight
 from budgetd.rulebook import parse
 from budgetd.sources.cost_report import CostReport
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.tick import deliver
 from tests.builders import at, cost_day
 from tests.simulation.api import SimulatedApi
 from tests.simulation.company import found
@@ -71,10 +71,10 @@ def test_a_kill_while_a_message_is_given_up_does_not_lose_the_report_of_it(tmp_p
     late = NOW + timedelta(hours=73)
     crashes.armed = True
     try:
-        daemon.deliver(outbox, inbox, late)
+        deliver(outbox, inbox, late)
     except Crash:
         store.interrupted(late)
-        daemon.deliver(*_again(store, senders), late)
+        deliver(*_again(store, senders), late)
     told = [record for record in store.deliveries() if record.delivery.channel == "second"]
     store.close()
     assert [record.delivery.notices[0].reason for record in told] == [Reason.UNDELIVERABLE]
@@ -92,10 +92,10 @@ def test_a_channel_that_rejects_everything_for_an_hour_gets_the_alert_afterwards
     channel = Refusing(Outcome.REJECTED)
     outbox, evaluator, inbox = outbox_of(store, {"first": channel, "second": Refusing(Outcome.DELIVERED)})
     alert = refused_key(evaluator)
-    daemon.deliver(outbox, inbox, NOW)
+    deliver(outbox, inbox, NOW)
     waiting = store.recall().outbox
     channel.outcome = Outcome.DELIVERED
-    daemon.deliver(outbox, inbox, NOW + timedelta(hours=1, minutes=1))
+    deliver(outbox, inbox, NOW + timedelta(hours=1, minutes=1))
     states = {record.delivery.id: record.delivery.state for record in store.deliveries()}
     store.close()
     assert [(delivery.id, delivery.face) for delivery in waiting] == [(alert.id, Face.MINIMAL)]
@@ -157,11 +157,11 @@ def fallen(store: SqliteStore, *down: str) -> dict[str, Keeping]:
         for name in down:
             channels[name].outcome = Outcome.RETRY
         evaluator.take(Observation("cost_report", report), now)
-        daemon.deliver(outbox, inbox, now)
+        deliver(outbox, inbox, now)
     for hours in range(1, 6):
         for channel in channels.values():
             channel.outcome = Outcome.DELIVERED
-        daemon.deliver(outbox, inbox, NOW + 2 * DAY + timedelta(hours=hours))
+        deliver(outbox, inbox, NOW + 2 * DAY + timedelta(hours=hours))
     return channels
 
 

@@ -21,10 +21,10 @@ from budgetd.channels import console
 from budgetd.channels.urls import scheme
 from budgetd.commands import wiring
 from budgetd.commands.arguments import instant
-from budgetd.daemon import Inbox, deliver, observe
 from budgetd.delivery import InThisThread
 from budgetd.digests import Digests
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.inbox import Inbox
 from budgetd.message import render_safely
 from budgetd.model import Changes, Failure
 from budgetd.outbox import Outbox
@@ -33,6 +33,7 @@ from budgetd.rulebook import Rulebook
 from budgetd.settings import Settings
 from budgetd.store import Store, StoreError
 from budgetd.stores.sqlite import open_rehearsal, open_store
+from budgetd.tick import deliver, observe
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -15,9 +15,10 @@ from budgetd import clock, logs
 from budgetd.commands import wiring
 from budgetd.commands.people import socket_link
 from budgetd.control import Control
-from budgetd.daemon import EXIT_STATE, Daemon, Inbox, Poller
+from budgetd.daemon import EXIT_STATE, Daemon, Poller
 from budgetd.delivery import Lanes
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.outbox import Outbox
 from budgetd.polling import HOURLY, PRICED_HOURS, SAME_DAY, WIDEST_SAME_DAY, PollingPlan
 from budgetd.reader import OptionalReader, Reader, UsageReader

@@ -11,11 +11,11 @@ from pathlib import Path
 from random import Random
 
 from budgetd.channels import Sender
-from budgetd.daemon import Inbox, Ticked, deliver, tick
 from budgetd.delivery import InThisThread
 from budgetd.demo import story
 from budgetd.evaluation import Evaluator
 from budgetd.http import Api
+from budgetd.inbox import Inbox
 from budgetd.message import Flavour
 from budgetd.outbox import Outbox
 from budgetd.reader import Reader
@@ -25,6 +25,7 @@ from budgetd.simulator.api import ADMIN_KEY
 from budgetd.simulator.clocks import FixedClock
 from budgetd.store import Store
 from budgetd.stores.sqlite import open_store
+from budgetd.tick import Ticked, deliver, tick
 
 
 @dataclass(frozen=True, slots=True)

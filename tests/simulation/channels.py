@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from collections import Counter
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from budgetd.message import Message
 from budgetd.model import Face, Kind, Outcome, Receipt
 from budgetd.posting import Answer
 from tests.simulation.crashes import BrokenPromiseError, Crash, Crashes
+from tests.simulation.desks import AlertmanagerDesk, ConsoleDesk, Desk
 from tests.simulation.oracle import Oracle
-from tests.simulation.wire import AlertmanagerDesk, Desk, PagerDutyDesk
 
 # What a channel may be like for a while. "gone" is for ever.
 MOODS = ("refused", "500", "unauthorised", "ambiguous", "rate limited", "rejecting rich messages", "rejecting all")
@@ -43,17 +44,17 @@ class Clocks:
 
 @dataclass
 class Service:
-    """One channel's service; implements `Sender`. `mood` None: it takes everything."""
+    """One channel's service, which `desk` keeps the books of; implements `Sender`. `mood` None: it takes everything."""
 
     name: str
+    desk: Desk
     clocks: Clocks
     oracle: Oracle
     crashes: Crashes
     chance: random.Random
     met: Counter[str]
     mood: str | None = None
-    sender: Sender | None = None
-    desk: Desk | None = None
+    sender: Sender = field(init=False)
     taking_since: datetime = field(init=False)
     unsettled: str = ""
     address: str = ""
@@ -88,7 +89,7 @@ class Service:
         """Take the message, or not."""
         return self.send_by(self.sender, self.address, message, deadline, owed=False)
 
-    def send_by(self, sender: Sender | None, address: str, message: Message, deadline: float, *, owed: bool) -> Receipt:
+    def send_by(self, sender: Sender, address: str, message: Message, deadline: float, *, owed: bool) -> Receipt:
         """The same by that sender. `owed`: it leads to an address that the channel had before."""
         until = self._not_before.get(address, self.clocks.true)
         if self.clocks.true < until:
@@ -99,13 +100,12 @@ class Service:
             self.oracle.offered(self.name, message, self.clocks.true, self.clocks.wall)
         self.unsettled = message.id
         self.crashes.point("before a service took a message")
-        outcome, taken, after = self._judge(message)
-        if sender is not None:
-            outcome, taken, after = self._through_the_wire(sender, message, deadline)
+        outcome, taken, after = self._through_the_wire(sender, message, deadline)
         if outcome is not Outcome.DELIVERED:
             self.met[f"{self.name} {outcome.value}"] += 1
             self.met[f"answered {outcome.value}"] += 1
         if taken:
+            self.met[f"taken by a {type(self.desk).__name__}"] += 1
             try:
                 self.crashes.point("after a service took a message")
             except Crash:
@@ -125,15 +125,16 @@ class Service:
     def _through_the_wire(
         self, sender: Sender, message: Message, deadline: float
     ) -> tuple[Outcome, bool, float | None]:
-        """The same, as the real sender understands the answers of the service."""
+        """What came of it as the real sender understands the answers of the service."""
         self._verdict, self._taken = self._judge(message), False
-        if isinstance(self.desk, PagerDutyDesk):
-            self.desk.message = message
+        self.desk.message = message
         if isinstance(self.desk, AlertmanagerDesk):
             self.desk.clock_is_right = not self.clocks.skew
         receipt = sender.send(message, deadline)
         if isinstance(self.desk, AlertmanagerDesk) and message.kind is Kind.ACKNOWLEDGE:
             self._taken = receipt.outcome is Outcome.DELIVERED  # it knows nothing of the kind, and is not told
+        if isinstance(self.desk, ConsoleDesk):
+            self._taken = self.desk.read()
         if receipt.outcome is Outcome.DELIVERED and not self._taken:
             raise BrokenPromiseError(f"{message.id} is said to be delivered to {self.name}, which has nothing of it")
         return receipt.outcome, self._taken, receipt.after
@@ -141,7 +142,6 @@ class Service:
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer | Receipt:
         """What the service answers to a request, in the mood that it is in."""
         outcome, taken, after = self._verdict
-        assert self.desk is not None
         if outcome is Outcome.DELIVERED or taken:
             answer = self.desk.accept(url, body, headers)
             self._taken = self._taken or self.desk.tells(url)
@@ -150,6 +150,13 @@ class Service:
         if outcome is Outcome.UNKNOWN or self.mood == "refused":
             return Receipt(outcome, f"simulated: {self.mood}")
         return Answer(_STATUS[outcome], f"simulated: {self.mood}", after=after)
+
+    def printing(self) -> int:
+        """Where it reads what is printed for it, in the mood that it is in. Raises OSError."""
+        outcome, taken, _ = self._verdict
+        if not taken or not isinstance(self.desk, ConsoleDesk):
+            raise OSError(errno.EPIPE if outcome is Outcome.GONE else errno.EIO if self.mood == "500" else errno.EAGAIN)
+        return self.desk.output
 
     def _judge(self, message: Message) -> tuple[Outcome, bool, float | None]:
         """What it says, whether it took the message, and how many seconds it wants to be left alone."""
@@ -177,7 +184,7 @@ class OldAddress:
     """The way out that a channel had before; implements `Sender`. `forgotten`: those that took nothing any more."""
 
     service: Service
-    sender: Sender | None
+    sender: Sender
     address: str
     forgotten: set[str]
 

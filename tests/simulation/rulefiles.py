@@ -10,11 +10,28 @@ from budgetd.model import DEFAULT_WORKSPACE
 from tests.simulation.company import Company
 
 LADDER = (80, 100, 120, 150, 200)
-CHANNELS = {
-    "finance": "webhooks://finance.example.com/budget",
-    "team": "slack://xoxb-1234-1234-abcdef/%23team",
-    "pager": "pagerduty://key@budgetd",
-    "audit": "alertmanagers://audit.example.com",
+CHANNELS = ("finance", "team", "pager", "audit")
+# Where they lead: in each history finance and the team have one way out of these.
+_FINANCE = (
+    "webhooks://finance.example.com/budget",
+    "mailtos://budgetd:secret@finance.example.com?from=budgetd@example.com&to=finance@example.com,cfo@example.com",
+    "console://?format=json",
+    "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+)
+_TEAM = (
+    "slack://xoxb-1234-1234-abcdef/%23team",
+    "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+    "workflows://team.example.com/643a8e3c7f9d4fd1/Xp9vS0mTq2",
+)
+# Whose service answers there.
+OWNERS = {
+    "finance.example.com": "finance",
+    "discord.com": "finance",
+    "slack.com": "team",
+    "hooks.slack.com": "team",
+    "team.example.com": "team",
+    "events.pagerduty.com": "pager",
+    "audit.example.com": "audit",
 }
 # Who gets what a channel has not taken, where the file says so; and after how many minutes.
 FALLBACKS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -25,7 +42,7 @@ FALLBACKS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 AFTER = {"finance": 30, "team": 180, "pager": 2, "audit": 5}
 # Where an alert lasts until it is ended: the end of a period is told there, too.
-LASTING = tuple(name for name, url in CHANNELS.items() if url.startswith("alertmanager"))
+LASTING = ("audit",)
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC")
 
 
@@ -105,7 +122,10 @@ class QuietSpec:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A rules file. `fallbacks`: the channels that get what a channel has not taken; `pager`: its address's number."""
+    """A rules file. `fallbacks`: the channels that get what a channel has not taken; `pager`: its address's number.
+
+    `way`: a number for each combination of kinds of channels.
+    """
 
     channels: tuple[str, ...]
     routes: tuple[RouteSpec, ...]
@@ -114,6 +134,16 @@ class FileSpec:
     fallbacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     quiet: tuple[QuietSpec, ...] = ()
     pager: int = 0
+    way: int = 0
+
+    def url(self, channel: str) -> str:
+        """Where the channel leads."""
+        return {
+            "finance": _FINANCE[self.way % len(_FINANCE)],
+            "team": _TEAM[self.way % len(_TEAM)],
+            "pager": f"pagerduty://key{self.pager or ''}@budgetd",
+            "audit": "alertmanagers://audit.example.com",
+        }[channel]
 
     def fallback(self, channel: str) -> tuple[str, ...]:
         """The channels that get what this one has not taken."""
@@ -139,9 +169,7 @@ class FileSpec:
         return "\n".join(lines) + "\n"
 
     def _channel_line(self, name: str) -> str:
-        instead, url = self.fallback(name), CHANNELS[name]
-        if name == "pager" and self.pager:
-            url = url.replace("key@", f"key{self.pager}@")
+        instead, url = self.fallback(name), self.url(name)
         if not instead:
             return f'  {name}: "{url}"'
         return f'  {name}: {{url: "{url}", fallback: [{", ".join(instead)}], after: {AFTER[name]}m}}'
@@ -197,7 +225,7 @@ def first_file(company: Company, chance: random.Random) -> FileSpec:
         routes.append(RouteSpec(("audit", "team")))
     fallbacks = tuple((name, chance.choice(FALLBACKS[name])) for name in CHANNELS if chance.random() < 0.6)
     quiet = _quiet_times(company, chance) if chance.random() < 0.5 else ()
-    return FileSpec(tuple(CHANNELS), tuple(routes), tuple(kept), fallbacks=fallbacks, quiet=quiet)
+    return FileSpec(CHANNELS, tuple(routes), tuple(kept), fallbacks=fallbacks, quiet=quiet)
 
 
 def _quiet_times(company: Company, chance: random.Random) -> tuple[QuietSpec, ...]:

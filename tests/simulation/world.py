@@ -14,14 +14,13 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from budgetd import daemon, moving, posting
-from budgetd.channels import Sender
-from budgetd.daemon import Inbox
+from budgetd import moving
+from budgetd.channels import Sender, registry
 from budgetd.delivery import InThisThread
 from budgetd.desk import Desk, DeskError
 from budgetd.evaluation import Evaluator
+from budgetd.inbox import Inbox
 from budgetd.message import Flavour
 from budgetd.model import Act, Receipt
 from budgetd.outbox import Outbox
@@ -33,11 +32,13 @@ from budgetd.sources.account import AdminAccount
 from budgetd.sources.cost_report import CostReport
 from budgetd.store import Store
 from budgetd.stores.sqlite import SqliteStore, open_store
+from budgetd.tick import deliver, tick
 from tests.simulation import people, rulefiles, wire
 from tests.simulation.api import FAULTS, SimulatedApi
 from tests.simulation.channels import MOODS, Clocks, OldAddress, Service
 from tests.simulation.company import found
 from tests.simulation.crashes import Crash, Crashes, database_kind
+from tests.simulation.desks import AlertmanagerDesk, PagerDutyDesk
 from tests.simulation.oracle import BrokenPromiseError, Oracle
 from tests.simulation.people import Wish
 from tests.simulation.promises import Expected
@@ -51,13 +52,6 @@ STARTS = (
     date(2027, 3, 25),
     date(2028, 8, 1),
 )
-# Whose service answers there.
-_OWNERS = {
-    "finance.example.com": "finance",
-    "slack.com": "team",
-    "events.pagerduty.com": "pager",
-    "audit.example.com": "audit",
-}
 _STEPS = (1, 1, 2, 3, 6, 6, 12, 24)
 
 
@@ -112,20 +106,13 @@ class World:
         self.end = self.start + timedelta(days=self.plan.days)
         self.clocks = Clocks(self.start)
         self.company = found(seed, self.start.date())
-        self.spec = rulefiles.first_file(self.company, random.Random(f"{seed}/rules"))
+        spec = rulefiles.first_file(self.company, random.Random(f"{seed}/rules"))
+        self.spec = replace(spec, way=seed)
         self.counts: Counter[str] = Counter()
         self.oracle = Oracle(self.spec)
         self.crashes = Crashes(random.Random(f"{seed}/crashes"), self.plan.crash_likelihood, self.plan.only_crash)
         self.api = SimulatedApi(self.company, random.Random(f"{seed}/api"), self.start, glitches=self.plan.faults)
-        self.services = {
-            name: Service(name, self.clocks, self.oracle, self.crashes, random.Random(f"{seed}/{name}"), self.counts)
-            for name in rulefiles.CHANNELS
-        }
-        for name, service in self.services.items():
-            service.sender, service.desk = wire.equipment(rulefiles.CHANNELS[name], lambda: self.clocks.wall) or (
-                None,
-                None,
-            )
+        self.services = {name: self._service(name) for name in rulefiles.CHANNELS}
         self._settling: str | None = None
         self._awaiting: Callable[[], list[Expected]] | None = None
         self._trace: deque[str] = deque(maxlen=25)
@@ -139,12 +126,17 @@ class World:
         self._addresses: set[str] = set()
         self._forgotten: set[str] = set()
 
+    def _service(self, name: str) -> Service:
+        chance = random.Random(f"{self.plan.seed}/{name}")
+        desk = wire.desk(self.spec.url(name))
+        return Service(name, desk, self.clocks, self.oracle, self.crashes, chance, self.counts)
+
     def run(self) -> History:
         """Live through it all. Raises SimulationError."""
         with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
             self._folder = Path(folder)
             try:
-                with mock.patch.object(posting, "post", self._post):
+                with wire.network(lambda host: self.services[rulefiles.OWNERS[host]]):
                     self._survive(self._boot)
                     while self.clocks.true < self.end:
                         self._step()
@@ -159,16 +151,6 @@ class World:
         self.counts["crashes"] = sum(self.crashes.happened.values())
         self.counts["days restated"] = self.oracle.promises.restated
         return History(self.plan.days, self.counts, self.crashes.points, self._digest.hexdigest())
-
-    def _post(
-        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float, scrub: object = None
-    ) -> posting.Answer | Receipt:
-        """Stands where the network begins: every request reaches the service that it is for."""
-        host = url.split("/")[2]
-        name = {"finance.example.com": "finance", "slack.com": "team", "events.pagerduty.com": "pager"}.get(
-            host, "audit"
-        )
-        return self.services[name].post(url, body, headers)
 
     # --- the process ---------------------------------------------------------------------------
 
@@ -206,23 +188,23 @@ class World:
         self._store.settle = watched  # type: ignore[method-assign]
 
     def _senders(self, rulebook: Rulebook) -> Mapping[str, Sender]:
-        pager = rulebook.channels["pager"].url
-        self.services["pager"].sender, self.services["pager"].address = self._pager_at(pager), _address(pager)
-        self._addresses.add(_address(pager))
-        found: dict[str, Sender] = {name: self.services[name] for name in rulebook.channels}
+        found: dict[str, Sender] = {}
+        for name, channel in rulebook.channels.items():
+            service = self.services[name]
+            service.sender, service.address = self._sender(service, channel.url), _address(channel.url)
+            found[name] = service
+        self._addresses.add(self.services["pager"].address)
         for name, channel in rulebook.retired.items():
             service = self.services[present_name(name)]
-            sender = self._pager_at(channel.url) if service.name == "pager" else service.sender
-            found[name] = OldAddress(service, sender, _address(channel.url), self._forgotten)
+            old = self._sender(service, channel.url)
+            found[name] = OldAddress(service, old, _address(channel.url), self._forgotten)
         return found
 
-    def _pager_at(self, url: str) -> Sender:
-        made = wire.equipment(url, lambda: self.clocks.wall)
-        assert made is not None
-        return made[0]
+    def _sender(self, service: Service, url: str) -> Sender:
+        return wire.sender(url, lambda: self.clocks.wall, service)
 
     def _flavours(self, rulebook: Rulebook) -> Mapping[str, Flavour]:
-        return dict.fromkeys(rulebook.destinations, Flavour.TEXT)
+        return {name: registry.flavour(channel.url) for name, channel in rulebook.destinations.items()}
 
     def _survive(self, act: Callable[[], None]) -> None:
         """Do it; when the process dies on the way, start another one from what is on the disk, and poll at once."""
@@ -320,14 +302,14 @@ class World:
         self.api.begin_poll()
         at, wall = self.clocks.true, self.clocks.wall
         self._awaiting = lambda: self.oracle.kept_poll(self.api.served(), at, wall)
-        ticked = daemon.tick(self._reader, self._evaluator, self._outbox, self._inbox, wall)
+        ticked = tick(self._reader, self._evaluator, self._outbox, self._inbox, wall)
         if self._awaiting is not None:
             raise BrokenPromiseError("the outcome of a poll was not kept")
         what = ticked.observation.error or "read"
         self._note(f"poll: {what}; {ticked.delivered} sent, {ticked.undelivered} not")
 
     def _deliver(self) -> None:
-        delivered, undelivered = daemon.deliver(self._outbox, self._inbox, self.clocks.wall)
+        delivered, undelivered = deliver(self._outbox, self._inbox, self.clocks.wall)
         self._note(f"delivery: {delivered} sent, {undelivered} not")
 
     def _edit_perhaps(self) -> None:
@@ -449,10 +431,10 @@ class World:
         taking = {name: self.services[name].mood is None for name in self.spec.channels}
         self.oracle.at_the_end(taking, self.clocks.wall)
         desk = self.services["pager"].desk
-        if isinstance(desk, wire.PagerDutyDesk):
+        if isinstance(desk, PagerDutyDesk):
             self.oracle.check_pages("pager", desk.open, desk.about, self._forgotten)
         alerts = self.services["audit"].desk
-        if isinstance(alerts, wire.AlertmanagerDesk) and taking.get("audit") and not self._dropped_audit:
+        if isinstance(alerts, AlertmanagerDesk) and taking.get("audit") and not self._dropped_audit:
             self.oracle.check_alerts("audit", alerts.firing(self.clocks.wall))
 
     def _end_silences(self) -> None:
