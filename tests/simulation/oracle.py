@@ -58,6 +58,7 @@ class Oracle:
         self._unconfirmed: dict[str, Parcel] = {}
         self._complaining: list[Parcel] = []
         self._open_reports: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        self._aged_reports: set[tuple[str, str]] = set()
         self._heard_reports: dict[str, set[str]] = defaultdict(set)
         self._instead: dict[str, dict[tuple[object, ...], Item]] = defaultdict(dict)
         self._falls_to: dict[tuple[str, str], datetime | None] = {}
@@ -316,8 +317,11 @@ class Oracle:
                 parcel.about_reports = True
                 parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
                 parcel.reports.append(alert["notice"])
+                decided = datetime.fromisoformat(message.data["timestamp"])
+                if wall - decided >= GIVE_UP - timedelta(hours=1):
+                    # It may be given up now, and stays so when the clock is set back.
+                    self._aged_reports.add((channel, alert["notice"]))
                 if alert["notice"] not in self._heard_reports[channel]:
-                    decided = datetime.fromisoformat(message.data["timestamp"])
                     self._open_reports.setdefault((channel, alert["notice"]), (at, decided))
                 continue
             item = self._item(channel, alert, instead_of, wall)
@@ -520,7 +524,7 @@ class Oracle:
             lost = f"{channel} has taken messages since {since:%d %b %H:%M} and has not got {_told(item)}"
             self._check(at - since < PROMPT, lost)
         for (name, report), (first, decided) in self._open_reports.items():
-            aged = wall - decided >= GIVE_UP - timedelta(hours=1)
+            aged = wall - decided >= GIVE_UP - timedelta(hours=1) or (name, report) in self._aged_reports
             late = name == channel and not aged and at - max(taking_since, first) >= PROMPT
             late = late and not self.people.may_hold_reports(channel, wall, self.spec)
             self._check(not late, f"{channel} takes messages and has not got the complaint {report}")
