@@ -422,7 +422,7 @@ SOONEST: Mapping[str, int] = {
     "resolve on missing data": 2,
     "resolved by one poll": 12,
     "blind and silent": 2,
-    "a fallback that hears of what is over": 1,
+    "a fallback that hears of what is over": 10,
     "a resolve by hand in secret": 2,
     "no silence": 2,
     "no end at an old address": 9,

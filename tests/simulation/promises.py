@@ -102,8 +102,10 @@ class Promises:
                 self.days[day] = rows
                 for known in [key for key in self._sums if key[0] == day]:
                     del self._sums[known]
-        through = min(max(days) + DAY, wall.date())
-        self.through = max(through, self.through or through)
+        known, through = self.through, min(max(days) + DAY, wall.date())
+        self.through = max(through, known or through)
+        # A day that was served while a wrong clock still took it for today is over only now.
+        changed |= {day for day in days if known is not None and known <= day < self.through}
         return self._evaluate(spec, changed, polled=True)
 
     def edit(self, spec: FileSpec, wall: datetime) -> list[Expected]:
