@@ -157,7 +157,7 @@ class SlackHookDesk(SlackDesk):
     """Slack's incoming webhook: posts into its own room, and nothing else."""
 
     def accept(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """A post; it says neither where nor under which name."""
+        """A post of its own: a webhook knows no other."""
         payload = json.loads(body)
         self._check(payload)
         if {"thread_ts", "ts", "reply_broadcast"} & payload.keys():
