@@ -89,18 +89,18 @@ class Handover:
 
     def _parts(self, channel: str, delivery: Delivery) -> list[tuple[Notice, ...]]:
         """What the fallback needs to be told of, message by message."""
-        notices = [each for each in delivery.notices if self._lacks(channel, each, delivery)]
+        notices = [each for each in delivery.notices if self._lacks(channel, each)]
         page = self._evaluator.rulebook.channels[channel].page
         return routing.pages(notices) if page else [tuple(notices)] if notices else []
 
-    def _lacks(self, channel: str, notice: Notice, delivery: Delivery) -> bool:
+    def _lacks(self, channel: str, notice: Notice) -> bool:
         """Whether the fallback needs to be told of it. What only informs pages nobody, here as anywhere."""
         informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
         if informs and self._evaluator.rulebook.channels[channel].page:
             return False
         if self._waits(channel, notice):
             return False
-        return not (self._has(channel, notice.id, delivery) or self._is_overtaken(channel, notice))
+        return not (self._has(channel, notice.id) or self._is_overtaken(channel, notice))
 
     def _waits(self, channel: str, notice: Notice) -> bool:
         """Whether it is kept back there for now: what came with it must not wait for that, too."""
@@ -131,13 +131,10 @@ class Handover:
         records = (record for notice in notices for record in self._store.deliveries(notice.id))
         return any(record.delivery.channel == channel for record in records)
 
-    def _has(self, channel: str, notice: str, delivery: Delivery) -> bool:
-        """Whether the fallback was to get it before: in an earlier process, or before it was gathered with others."""
-        kept = [record.delivery for record in self._store.deliveries(notice)]
-        anyhow = bool(delivery.gathered or delivery.muted_by)
+    def _has(self, channel: str, notice: str) -> bool:
+        """Whether the fallback was to get it before, whoever it was that had not taken it: it is told that once."""
         return any(
-            each.channel == channel and bool(each.because) and (anyhow or each.because.startswith(_not_taken(delivery)))
-            for each in kept
+            record.delivery.channel == channel and record.delivery.because for record in self._store.deliveries(notice)
         )
 
     def _last_word(self, delivery: Delivery) -> str:

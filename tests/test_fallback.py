@@ -16,7 +16,7 @@ from budgetd.faces.slack import post
 from budgetd.model import DeliveryState, Outcome, Reason, Receipt
 from budgetd.stores.sqlite import open_store
 from tests.living import Bill, Hook, Place, running, until
-from tests.office import NOW, Office
+from tests.office import NOW, RULEBOOK, Office
 from tests.rules_text import HEAD, RULES, refused
 
 DOWN = Receipt(Outcome.RETRY, "HTTP 503")
@@ -113,6 +113,29 @@ def test_a_fallback_has_no_fallback(office: Office) -> None:
     assert len(about_it) == 3
     assert {record.delivery.channel for record in about_it if record.delivery.because} == {"finance", "team"}
     assert office.desks["team"].taken[0].incident == about_it[0].delivery.notices[0].incident
+
+
+def test_a_fallback_of_two_channels_hears_of_it_once(tmp_path: Path) -> None:
+    """A seed of the simulation: it was told for each channel that did not take it, and once more in their digest."""
+    text = RULEBOOK.replace('"json://127.0.0.1/t"', '{url: "json://127.0.0.1/t", fallback: finance, after: 1m}')
+    text = text.replace("fallback: pager, after: 1m}", "}").replace("notify: [pager]", "notify: [pager, team]")
+    with contextlib.closing(open_store(tmp_path / "budgetd.db", NOW)) as store:
+        office = Office(store, text)
+        for name in ("pager", "team", "finance"):
+            office.desks[name].answer = DOWN
+        office.tell()
+        office.pass_by(0, 300, 10)
+        office.start()
+        office.desks["finance"].answer = Receipt(Outcome.DELIVERED)
+        office.pass_by(310, 4000, 60)
+        told = [message for message in office.desks["finance"].taken if message.incident.startswith("inc_")]
+        about = office.desks["pager"].seen[0].incident
+        assert [message.because for message in told if message.incident == about] == [
+            "You get this because pager has not taken it: HTTP 503."
+        ]
+        bodies = [message.body for message in office.desks["finance"].taken]
+        for name in ("pager", "team"):
+            assert sum(f"{name} has taken nothing since" in body for body in bodies) == 1, "that each of them is down"
 
 
 def test_what_was_handed_over_is_kept_as_it_was(office: Office) -> None:

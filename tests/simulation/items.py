@@ -29,7 +29,8 @@ class Item:
 
     def is_held(self, wall: datetime) -> bool:
         """Whether it waits for a silence or a quiet time to end."""
-        return self.bundle is not None and self.bundle.hold is not None and self.bundle.hold > wall
+        bundle = self.bundle
+        return bundle is not None and bundle.hold is not None and bundle.hold > wall and not bundle.let_go
 
     @property
     def was_held(self) -> bool:
@@ -39,13 +40,14 @@ class Item:
 
 @dataclass(slots=True)
 class Bundle:
-    """What a channel is told together; it waits until `hold` where that is still ahead."""
+    """What a channel is told together; it waits until `hold` where that is still ahead, unless `let_go` before."""
 
     channel: str
     items: list[Item]
     hold: datetime | None = None
     was_held: bool = False
     by: str = ""
+    let_go: bool = False
 
     @property
     def pending(self) -> list[Item]:

@@ -201,9 +201,9 @@ class Oracle:
             waiting = [end for end in ends if end is not None]
             if len(waiting) == len(ends):
                 bundle.hold, bundle.by = min(waiting)
-                bundle.was_held = True
+                bundle.was_held, bundle.let_go = True, False
             elif bundle.hold is not None and bundle.hold > wall:
-                bundle.hold = wall
+                bundle.hold, bundle.let_go = wall, True  # also when the clock is set back afterwards
 
     def _unheard(self, end: Expected) -> list[Item]:
         """What waits still, was never told, and need not be told any more, as it is over."""
@@ -307,28 +307,32 @@ class Oracle:
         because = message.data["data"]["because"] or ""
         instead_of = tuple(dict.fromkeys(_INSTEAD.findall(because)))
         gathered = _GATHERED in because
+        decided = datetime.fromisoformat(message.data["timestamp"])
+        handed = Bundle(channel, [])
         for alert in _alerts(message):
             if alert["rule"]["id"] == _MOVED:
-                self._check(channel != "pager", "the pager is told of its own old address")
+                self._check(channel != "pager" or bool(instead_of), "the pager is told of its own old address")
                 self.counts["told of an old address"] += 1
+                parcel.oldest = max(parcel.oldest, wall - decided)
                 continue
             if alert["rule"]["id"] == _REPORT:
                 self._check_report(channel, alert, fallen=bool(instead_of))
                 parcel.about_reports = True
-                parcel.oldest = max(parcel.oldest, wall - datetime.fromisoformat(message.data["timestamp"]))
+                parcel.oldest = max(parcel.oldest, wall - decided)
                 parcel.reports.append(alert["notice"])
-                decided = datetime.fromisoformat(message.data["timestamp"])
                 if wall - decided >= GIVE_UP - timedelta(hours=1):
                     # It may be given up now, and stays so when the clock is set back.
                     self._aged_reports.add((channel, alert["notice"]))
                 if alert["notice"] not in self._heard_reports[channel]:
                     self._open_reports.setdefault((channel, alert["notice"]), (at, decided))
                 continue
-            item = self._item(channel, alert, instead_of, wall)
+            item = self._item(channel, alert, instead_of, handed, wall)
             self._check_place(channel, message.id, item, gathered=gathered)
             self._check_words(alert, item.expected)
             parcel.items.append(item)
             parcel.oldest = max(parcel.oldest, wall - item.expected.wall)
+        if handed.items:
+            self._bundles.append(handed)
         if parcel.items and not parcel.reports:
             self._check_hold(channel, parcel.items, because, at, wall)
         for item in parcel.items:
@@ -406,22 +410,25 @@ class Oracle:
             if item.instead_of:
                 self.counts["taken instead of another channel"] += 1
 
-    def _item(self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], wall: datetime) -> Item:
+    def _item(
+        self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], handed: Bundle, wall: datetime
+    ) -> Item:
         place = name, scope, span, number = _place(alert)
         for owner in instead_of or (channel,):
             item = self._items[owner].get(place)
             if item is not None:
-                return self._taken_over(channel, owner, place, item, wall) if instead_of else item
+                return self._taken_over(handed, owner, place, item, wall) if instead_of else item
         what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
         elsewhere = [other for other, items in self._items.items() if place in items]
         meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
         raise BrokenPromiseError(f"{channel} was sent {meant}: {what}")
 
     def _taken_over(
-        self, channel: str, instead_of: str, place: tuple[object, ...], original: Item, wall: datetime
+        self, handed: Bundle, instead_of: str, place: tuple[object, ...], original: Item, wall: datetime
     ) -> Item:
-        """What the channel gets because another one has not taken it: only if that is so, and the file says so."""
-        known = self._instead[channel].get((instead_of, *place))
+        """What a channel gets because another one has not taken it: only if that is so, and the file says so."""
+        channel = handed.channel
+        known = self._instead[channel].get(place)
         if known is not None:
             return known
         what = f"{channel} was given {_told(original)} instead of {instead_of}"
@@ -439,10 +446,9 @@ class Oracle:
         ]:
             if older is not None and older.state == "pending" and older.expected.number < original.expected.number:
                 older.state = "superseded"
-        made = Item(original.expected, instead_of=instead_of)
-        made.bundle = Bundle(channel, [made])
-        self._bundles.append(made.bundle)
-        self._instead[channel][(instead_of, *place)] = made
+        made = Item(original.expected, instead_of=instead_of, bundle=handed)
+        handed.items.append(made)
+        self._instead[channel][place] = made
         return made
 
     def _unsure_of_time(self, item: Item) -> bool:
