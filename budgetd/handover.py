@@ -53,12 +53,14 @@ class Handover:
     ) -> list[tuple[Delivery, datetime]]:
         """What has fallbacks that do not have it yet, and when they get it: at once where a breaker is open."""
         channels, found = self._evaluator.rulebook.channels, list[tuple[Delivery, datetime]]()
+        story = _Story(outbox)
         for delivery in outbox:
             channel = channels.get(delivery.channel)
             if channel is None or not channel.fallback or delivery.because or delivery.id in self._handed_over:
                 continue
             hopeless = delivery.id not in leaving and _is_stuck(delivery, known.get(delivery.channel), now)
-            found.append((delivery, delivery.wanted_at if hopeless else delivery.wanted_at + channel.after))
+            wanted_at = story.wanted_at(delivery)
+            found.append((delivery, wanted_at if hopeless else wanted_at + channel.after))
         return found
 
     def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
@@ -118,8 +120,16 @@ class Handover:
         return (over and wakes) or self._was_for(channel, later)
 
     def _overtaken_by(self, made: Collection[Delivery]) -> tuple[Superseded, ...]:
-        """What waits in the fallbacks already, and would come after what is newer of the same incident."""
-        newest = {(each.channel, notice.incident): notice.sequence for each in made for notice in each.notices}
+        """What waits in the fallbacks already, and would come after what is newer of the same incident.
+
+        That somebody has it replaces nothing, here as anywhere.
+        """
+        newest = {
+            (each.channel, notice.incident): notice.sequence
+            for each in made
+            for notice in each.notices
+            if notice.kind is not Kind.ACKNOWLEDGE
+        }
         return tuple(
             Superseded(each.id, notice.id)
             for each in self._store.recall().outbox
@@ -128,8 +138,12 @@ class Handover:
         )
 
     def _was_for(self, channel: str, notices: Collection[Notice]) -> bool:
-        records = (record for notice in notices for record in self._store.deliveries(notice.id))
-        return any(record.delivery.channel == channel for record in records)
+        """Whether the channel was to be told of one of them; who has it, only once that has left."""
+        return any(
+            record.delivery.channel == channel and (notice.kind is not Kind.ACKNOWLEDGE or record.delivery.attempts > 0)
+            for notice in notices
+            for record in self._store.deliveries(notice.id)
+        )
 
     def _has(self, channel: str, notice: str) -> bool:
         """Whether the fallback was to get it before, whoever it was that had not taken it: it is told that once."""
@@ -179,6 +193,27 @@ class Handover:
             )
             about = Label("channel", f"down/{run.channel}/{run.since.isoformat()}", run.channel)
             self._evaluator.tell(about, Reason.UNDELIVERABLE, _worst(told), text, now)
+
+
+class _Story:
+    """What waits in each channel, incident by incident."""
+
+    def __init__(self, outbox: Collection[Delivery]) -> None:
+        self._waiting: dict[tuple[str, str], list[tuple[int, datetime]]] = {}
+        for delivery in outbox:
+            for notice in delivery.notices:
+                place = (delivery.channel, notice.incident)
+                self._waiting.setdefault(place, []).append((notice.sequence, delivery.wanted_at))
+
+    def wanted_at(self, delivery: Delivery) -> datetime:
+        """When it could leave at the earliest: not before what it comes after, which may be kept back."""
+        earlier = (
+            wanted_at
+            for notice in delivery.notices
+            for sequence, wanted_at in self._waiting[(delivery.channel, notice.incident)]
+            if sequence < notice.sequence
+        )
+        return max([delivery.wanted_at, *earlier])
 
 
 def _not_taken(delivery: Delivery) -> str:

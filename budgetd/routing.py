@@ -164,9 +164,10 @@ def gathered(
     held = _was_held(first)
     if failing and not held:
         return first, ()
+    outbox = tuple(outbox)
     together = [each for each in outbox if has_waited(each, now) and _is_like(each, first, held=held)]
     # One is added at a time, so that a machine is told of all of them.
-    together = _up_to(together, MOST_TOGETHER)
+    together = _in_order(_up_to(together, MOST_TOGETHER), outbox)
     if len(together) < 2 or first not in together or (first.page and len(together) <= PAGES_AT_ONCE):
         return first, ()
     notices = {notice.id: notice for each in together for notice in each.notices}
@@ -209,6 +210,21 @@ def _up_to(deliveries: Sequence[Delivery], most: int) -> list[Delivery]:
             break
         kept.append(delivery)
     return kept
+
+
+def _in_order(together: list[Delivery], outbox: Sequence[Delivery]) -> list[Delivery]:
+    """Without what comes after something of the same incident that waits there for longer still."""
+    channels, known = {each.channel for each in together}, {each.id for each in together}
+    others = (each for each in outbox if each.channel in channels and each.id not in known)
+    waits: dict[str, int] = {}
+    for notice in (notice for each in others for notice in each.notices):
+        waits[notice.incident] = min(notice.sequence, waits.get(notice.incident, notice.sequence))
+    free = [
+        each
+        for each in together
+        if all(notice.sequence <= waits.get(notice.incident, notice.sequence) for notice in each.notices)
+    ]
+    return free if len(free) == len(together) else _in_order(free, outbox)
 
 
 def pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:

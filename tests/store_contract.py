@@ -360,6 +360,15 @@ class StoreContract:
         put(store, a_delivery("both", *first.notices, *second.notices, channel="mail"))
         assert due(store) == ["both", "z"], "nothing waits for itself"
 
+    def test_what_a_clock_far_ahead_had_made_still_comes_first_in_its_story(self, store: Store) -> None:
+        """A seed of the simulation: who has it overtook what it was about, which was 40 days in the future."""
+        trigger = a_delivery("trigger", a_notice("one"), at=NOW + 60 * 24 * 40 * MINUTE)
+        put(store, trigger, a_delivery("ack", a_notice("two", kind=Kind.ACKNOWLEDGE, sequence=2)))
+        assert due(store) == ["trigger"], "what lies that far ahead is due"
+        store.begin_attempt("trigger", NOW)
+        store.settle("trigger", REFUSED, NOW, state=DeliveryState.PENDING, next_attempt_at=NOW + 60 * MINUTE)
+        assert due(store, NOW + 5 * MINUTE) == []
+
     def test_only_a_pending_delivery_can_be_attempted(self, store: Store) -> None:
         put(store, a_delivery("dlv"))
         store.settle("dlv", Receipt(Outcome.GONE), NOW, state=DeliveryState.GIVEN_UP)

@@ -13,11 +13,12 @@ from budgetd import clock
 from budgetd.channels.pagerduty_event import Target, events
 from budgetd.faces.mail import letter
 from budgetd.faces.slack import post
-from budgetd.model import DeliveryState, Outcome, Reason, Receipt
+from budgetd.model import DeliveryState, Kind, Outcome, Reason, Receipt
 from budgetd.stores.sqlite import open_store
 from tests.living import Bill, Hook, Place, running, until
 from tests.office import NOW, RULEBOOK, Office
 from tests.rules_text import HEAD, RULES, refused
+from tests.store_contract import a_delivery, a_notice, put
 
 DOWN = Receipt(Outcome.RETRY, "HTTP 503")
 
@@ -136,6 +137,28 @@ def test_a_fallback_of_two_channels_hears_of_it_once(tmp_path: Path) -> None:
         bodies = [message.body for message in office.desks["finance"].taken]
         for name in ("pager", "team"):
             assert sum(f"{name} has taken nothing since" in body for body in bodies) == 1, "that each of them is down"
+
+
+def test_who_has_it_replaces_nothing_in_a_fallback(tmp_path: Path) -> None:
+    """A seed of the simulation: the fallback was told who has it, and never what."""
+    trigger, who = a_notice("ntc_1"), a_notice("ntc_2", kind=Kind.ACKNOWLEDGE, sequence=2)
+    with contextlib.closing(open_store(tmp_path / "budgetd.db", NOW)) as store:
+        office = Office(store, RULEBOOK.replace("fallback: pager, after: 1m}", "}"))
+        for name in ("pager", "finance"):
+            office.desks[name].answer = DOWN
+            for number, notice in enumerate((trigger, who)):
+                put(store, a_delivery(f"dlv_{name}_{number}", notice, channel=name, at=NOW))
+        office.pass_by(0, 400, 10)
+        office.desks["finance"].answer = Receipt(Outcome.DELIVERED)
+        office.pass_by(400, 4000, 60)
+        told = [
+            (alert["notice"], bool(message.because))
+            for message in office.desks["finance"].taken
+            for alert in message.data["data"].get("alerts", [message.data["data"]])
+            if alert["incident"] == trigger.incident
+        ]
+        assert sorted(told) == [("ntc_1", False), ("ntc_1", True), ("ntc_2", False), ("ntc_2", True)]
+        assert [notice for notice, _ in told] == ["ntc_1", "ntc_1", "ntc_2", "ntc_2"]
 
 
 def test_what_was_handed_over_is_kept_as_it_was(office: Office) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgetd.model import Facts, Kind, Notice, Reason, Severity, Superseded
-from budgetd.routing import PAGES_AT_ONCE, Addressed, deliveries, recipients, superseded
+from budgetd.model import Delivery, Facts, Kind, Notice, Reason, Severity, Superseded
+from budgetd.routing import PAGES_AT_ONCE, Addressed, deliveries, gathered, recipients, superseded
 from tests.builders import at
 
 NOW = at("2026-11-18 12:00")
@@ -141,3 +142,67 @@ def test_every_recipient_gets_every_notice_exactly_once(
     for item in items:
         if item.notice.kind is Kind.TRIGGER:
             assert any((channel, item.notice.id) in expected for channel in CHANNELS), "an alert without a reader"
+
+
+# --- what waited together ---------------------------------------------------------------------
+
+LATER = NOW + timedelta(hours=5)
+HELD = LATER + timedelta(hours=1)
+
+
+def waiting(name: str, *notices: Notice, held: bool = False) -> Delivery:
+    """A delivery that is overdue by LATER, or kept back for longer."""
+    mute = {"muted_until": HELD, "muted_by": "a silence"} if held else {}
+    return Delivery(name, "team", notices, NOW, NOW, attempts=1, **mute)
+
+
+def noted(incident: str) -> Notice:
+    return notice(incident, Kind.ACKNOWLEDGE, Reason.ACKNOWLEDGED, sequence=2)
+
+
+def test_what_is_gathered_leaves_nothing_behind_that_comes_before_it() -> None:
+    """A seed of the simulation: that somebody has it was told with others, and what it was about days later."""
+    kept_back = waiting("kept back", notice("inc_1"), held=True)
+    outbox = [kept_back, waiting("a", notice("inc_2")), waiting("b", noted("inc_1")), waiting("c", noted("inc_3"))]
+    whole, parts = gathered(outbox, outbox[1], LATER)
+    assert [each.incident for each in whole.notices] == ["inc_2", "inc_3"]
+    assert parts == (Superseded("a", outbox[1].notices[0].id), Superseded("c", outbox[3].notices[0].id))
+
+
+def test_nor_what_comes_after_that() -> None:
+    """b stays for what is kept back, and c for b."""
+    kept_back = waiting("kept back", notice("inc_1"), held=True)
+    both = waiting("b", noted("inc_1"), notice("inc_2"))
+    outbox = [
+        kept_back,
+        waiting("a", notice("inc_4")),
+        both,
+        waiting("c", noted("inc_2")),
+        waiting("d", noted("inc_5")),
+    ]
+    whole, _ = gathered(outbox, outbox[1], LATER)
+    assert [each.incident for each in whole.notices] == ["inc_4", "inc_5"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=3), st.booleans()),
+        max_size=8,
+    )
+)
+def test_in_any_outbox_nothing_overtakes(made: list[tuple[list[tuple[int, int]], bool]]) -> None:
+    outbox = [
+        waiting(str(place), *(notice(f"inc_{incident}", sequence=number) for incident, number in notices), held=held)
+        for place, (notices, held) in enumerate(made)
+    ]
+    for first in outbox:
+        _, parts = gathered(outbox, first, LATER)
+        gone = {part.delivery for part in parts}
+        left = [each for each in outbox if each.id not in gone]
+        newest = {(item.incident, item.sequence) for each in outbox if each.id in gone for item in each.notices}
+        assert not any(
+            item.incident == incident and item.sequence < number
+            for each in left
+            for item in each.notices
+            for incident, number in newest
+        )

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from budgetd.desk import Ask
-from budgetd.model import DEFAULT_WORKSPACE, Act, SilenceEnd
+from budgetd.model import DEFAULT_WORKSPACE, Act, Silence, SilenceEnd
 from tests.simulation.company import Company
 from tests.simulation.promises import Expected, Key, Story
 from tests.simulation.rulefiles import FileSpec, QuietSpec
@@ -49,6 +49,17 @@ class Hush:
     def is_active(self, at: datetime) -> bool:
         """Whether it has begun and is not over."""
         return not self.ended and self.begun <= at < self.ends
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """What somebody asked for: the same twice by the same person at the same instant is one."""
+        return (self.begun, self.rule, self.workspace, self.severity, self.incident is not None)
+
+    def is_kept_as(self, silence: Silence) -> bool:
+        """Whether the daemon keeps it as that."""
+        words = {name: patterns[0] for name, patterns in silence.match}
+        texts = (words.get(name, "") for name in ("rule", "workspace", "severity"))
+        return self.asked == (silence.created_at, *texts, "incident" in words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -361,7 +361,7 @@ class World:
             span = (incident.period.start.date(), incident.period.end.date())
             if (incident.rule, incident.scope, span) == key:
                 return incident.id
-        found = (each.id for each in self._store.silences() if wish.hush and each.created_at == wish.hush.begun)
+        found = (each.id for each in self._store.silences() if wish.hush and wish.hush.is_kept_as(each))
         return next(found, "")
 
     def _keep_up(self) -> None:
