@@ -14,7 +14,8 @@ class Item:
 
     `instead_of`: the channel that has not taken it, when this one gets it as its fallback. `lost`: so many answers to
     messages with it were lost, so that it may come as often once more. `settled`: when, by the daemon's clock, it was
-    kept that the channel had taken it.
+    kept that the channel had taken it. `owed`: it went to an address that the channel had before,
+    which has no fallback.
     """
 
     expected: Expected
@@ -25,6 +26,7 @@ class Item:
     accepted: int = 0
     lost: int = 0
     settled: datetime | None = None
+    owed: bool = False
     bundle: Bundle | None = None
 
     def is_held(self, wall: datetime) -> bool:

@@ -361,6 +361,9 @@ class Oracle:
         for alert in _alerts(message):
             fair = alert["state"] in ("resolved", "acknowledged") and alert["incident"] in self._owners
             self._check(fair, f"an old address of {channel} was sent {alert['state']} {alert['title']}")
+            item = self._items[channel].get(_place(alert))
+            if item is not None:
+                item.owed = True
 
     def owed_taken(self, channel: str, message: Message) -> None:
         """The old address has it."""
@@ -436,7 +439,7 @@ class Oracle:
         what = f"{channel} was given {_told(original)} instead of {instead_of}"
         self._check((instead_of, channel) in self._ever_fell_to, f"{what}, whose fallback it never was")
         parcel = self._parcels[(instead_of, original.delivery)]
-        hopeless = parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
+        hopeless = original.owed or parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
         if not (hopeless or self._unsure_of_time(original)):
             held = original.bundle.hold if original.bundle is not None else None
             due = max(original.expected.wall, held or original.expected.wall) + timedelta(minutes=AFTER[instead_of])
@@ -555,7 +558,7 @@ class Oracle:
             held = any(got is not None and got.state == "pending" and got.was_held for got in about)
             if item.state != "pending" or not item.required or told_more or wakes or item.is_held(wall):
                 continue
-            if held and each.kind == "acknowledged":
+            if item.owed or (held and each.kind == "acknowledged"):
                 continue
             own = newest if newest is not None and newest.expected.number == each.number else None
             if own is not None and own.was_held:
