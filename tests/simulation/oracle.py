@@ -516,7 +516,8 @@ class Oracle:
             self._check(name not in self.spec.channels, f"{about}: was never tried on {name}, which exists")
             return
         spent = parcel.oldest >= GIVE_UP - timedelta(hours=1) or name not in self.spec.channels
-        fair = spent if given_up else parcel.broken > 0 or parcel.rejected >= len(Face)
+        refused = parcel.broken > 0 or parcel.rejected >= len(Face) or any(item.owed for item in parcel.items)
+        fair = spent if given_up else refused
         self._check(fair, f"{about} on {name} is reported, and had {parcel}")
 
     # --- what must hold all the time -----------------------------------------------------------
