@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from budgetd.faces.slack import post
 from budgetd.model import DeliveryState, Kind, Outcome, Reason, Receipt
 from budgetd.stores.sqlite import open_store
 from tests.living import Bill, Hook, Place, running, until
-from tests.office import NOW, RULEBOOK, Office
+from tests.office import NOW, RULEBOOK, SECOND, Office
 from tests.rules_text import HEAD, RULES, refused
 from tests.store_contract import a_delivery, a_notice, put
 
@@ -159,6 +160,18 @@ def test_who_has_it_replaces_nothing_in_a_fallback(tmp_path: Path) -> None:
         ]
         assert sorted(told) == [("ntc_1", False), ("ntc_1", True), ("ntc_2", False), ("ntc_2", True)]
         assert [notice for notice, _ in told] == ["ntc_1", "ntc_1", "ntc_2", "ntc_2"]
+
+
+def test_who_has_it_waits_for_what_a_silence_keeps_back(office: Office) -> None:
+    """A seed of the simulation: it stood behind the alert, and went to the fallback as what the pager had not taken."""
+    alert = a_delivery("dlv_1", a_notice("ntc_1"), channel="pager", at=NOW)
+    who = a_delivery("dlv_2", a_notice("ntc_2", kind=Kind.ACKNOWLEDGE, sequence=2), channel="pager", at=NOW)
+    put(office.store, replace(alert, muted_until=NOW + 3600 * SECOND, muted_by="silence sil_1"), who)
+    office.pass_by(0, 3500, 100)
+    assert office.taken() == {"pager": 0, "finance": 0, "team": 0}
+    office.pass_by(3600, 4000, 100)
+    assert [message.kind for message in office.desks["pager"].taken] == [Kind.TRIGGER, Kind.ACKNOWLEDGE]
+    assert office.taken() == {"pager": 2, "finance": 0, "team": 0}
 
 
 def test_what_was_handed_over_is_kept_as_it_was(office: Office) -> None:
