@@ -31,11 +31,16 @@ class Addressing:
         return self._sent(addressed, items, tuple(self.rulebook.channels))
 
     def alone(
-        self, notice: Notice, incident: Incident, channels: Sequence[str], *, everybody: bool
+        self, notice: Notice, incident: Incident, channels: Sequence[str], deaf: frozenset[str], *, everybody: bool
     ) -> tuple[Delivery, ...]:
-        """The same of one notice that may go to some channels only. `everybody`: to all of them, whatever is routed."""
+        """The same of one notice that may go to some channels only.
+
+        `deaf`: the channels that take nothing now. `everybody`: to all channels, whatever is routed.
+        """
         (item,) = self._items([notice], [incident])
-        routed = frozenset(channels) if everybody else self._routed(item)
+        routed = self._routed(item) & frozenset(channels)
+        if everybody or routed <= deaf:
+            routed = frozenset(channels)
         return self._sent([Addressed(notice, routed)], [item], channels) if channels else ()
 
     def superseded(self, made: Iterable[Notice], sent: Iterable[Delivery]) -> tuple[Superseded, ...]:

@@ -350,7 +350,7 @@ class Evaluator(Judge):
         """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
 
         A label of a channel leaves that channel out: it is the one that does not take messages. `everybody`: whatever
-        the routes say, as their channels may be down, too. Raises StoreError.
+        the routes say, as their channels may be down, too; so they are told where all of those are. Raises StoreError.
         """
         memory = self._store.recall()
         naming = self._naming(memory, Observation(source=""))
@@ -358,7 +358,8 @@ class Evaluator(Judge):
         if self._store.notices(incident.id):
             return None
         channels = [name for name in self.rulebook.channels if name != about.name]
-        made = self._addressing(memory, naming, now).alone(notice, incident, channels, everybody=everybody)
+        deaf = frozenset(run.channel for run in self._store.breakers().values() if run.is_open)
+        made = self._addressing(memory, naming, now).alone(notice, incident, channels, deaf, everybody=everybody)
         changes = Changes(at=now, incidents=(incident,), notices=(notice,), deliveries=made)
         self._store.commit(changes)
         return changes

@@ -22,7 +22,8 @@ from budgetd.message import render
 from budgetd.model import Delivery, Face, Outcome, Receipt
 from budgetd.overview import channel_states
 from budgetd.stores.sqlite import open_store
-from tests.office import NOW, SECOND, Office
+from tests.office import NOW, RULEBOOK, SECOND, Office
+from tests.store_contract import a_delivery, put
 from tests.test_message import notice
 
 DOWN = Receipt(Outcome.RETRY, "HTTP 503")
@@ -231,6 +232,24 @@ def test_that_it_is_down_is_told_elsewhere_once(office: Office) -> None:
     office.start()
     office.pass_by(40_030, 80_000, 30)
     assert len(office.desks["finance"].taken) == 1, "nor again after a restart"
+
+
+def test_where_all_who_are_named_for_it_are_down_the_others_are_told(tmp_path: Path) -> None:
+    """A seed of the simulation: the one channel for such complaints was gone for ever."""
+    text = RULEBOOK.replace("notify: [pager]", "notify: [finance]").replace(", fallback: pager, after: 1m}", "}")
+    with contextlib.closing(open_store(tmp_path / "budgetd.db", NOW)) as store:
+        office = Office(store, text)
+        office.desks["finance"].answer = Receipt(Outcome.GONE, "HTTP 410")
+        office.tell(1)
+        office.go(0)
+        others = office.taken()
+        put(store, a_delivery("dlv_team", channel="team", at=NOW))
+        office.desks["team"].answer = Receipt(Outcome.UNAUTHORISED, "HTTP 401")
+        office.go(10)
+        office.desks["team"].answer = WELL
+        assert office.taken()["pager"] == others["pager"] + 1
+        told = office.desks["pager"].taken[-1].body
+        assert "A message to channel team is not accepted and will be tried again: HTTP 401" in told
 
 
 def test_status_says_that_it_is_open(office: Office, tmp_path: Path) -> None:
