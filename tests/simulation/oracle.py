@@ -591,9 +591,7 @@ class Oracle:
                 self.counts["given up and reported"] += 1
         for (channel, delivery), parcel in self._parcels.items():
             # The daemon knows nothing of a rejection that it died at: it may have been taken one face simpler.
-            # Nobody hears a complaint that is for a dead channel only; the message itself came after all.
-            deaf = not all(taking.values())
-            taken = parcel.accepted > 0 and (deaf or not parcel.broken)
+            taken = parcel.accepted > 0 and not parcel.broken
             self._check(
                 not parcel.must_report or taken or delivery in self._reported,
                 f"{channel} refused {delivery} for good, and nobody was told",
