@@ -23,6 +23,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         disable_socket(allow_unix_socket=True)
 
 
+# A file is one worker's: what takes minutes goes first, or it goes on alone when all the others have ended.
+LONGEST = ("test_simulation.py", "test_simulation_mutants.py", "test_kill_points.py", "test_same_day_commands.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
 # A busy machine is no failure. Where a submission is judged, the examples are the same each time.
 hypothesis.settings.register_profile("anywhere", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
