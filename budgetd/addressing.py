@@ -35,12 +35,13 @@ class Addressing:
     ) -> tuple[Delivery, ...]:
         """The same of one notice that may go to some channels only.
 
-        `deaf`: the channels that take nothing now. `everybody`: to all channels, whatever is routed.
+        `deaf`: the channels that take nothing now; where it would only go to those, it goes to all others, too.
+        `everybody`: to all channels, whatever is routed.
         """
         (item,) = self._items([notice], [incident])
         routed = self._routed(item) & frozenset(channels)
         if everybody or routed <= deaf:
-            routed = frozenset(channels)
+            routed |= frozenset(channels) if everybody else frozenset(channels) - deaf
         return self._sent([Addressed(notice, routed)], [item], channels) if channels else ()
 
     def superseded(self, made: Iterable[Notice], sent: Iterable[Delivery]) -> tuple[Superseded, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from budgetd import breaker as breakers_
-from budgetd import routing, wording
+from budgetd import fallback, wording
 from budgetd.breaker import Breaker
 from budgetd.evaluation import Evaluator
+from budgetd.fallback import Fallback, Late
 from budgetd.message import render_safely
-from budgetd.model import Changes, Delivery, Kind, Label, Notice, Reason, Receipt, Severity, Superseded, identity
+from budgetd.model import Attempt, Changes, Delivery, Label, Reason, Receipt, Severity
 from budgetd.store import Store
 
 
@@ -39,12 +40,13 @@ class Handover:
         known = self._store.breakers()
         if not known and not any(channel.fallback for channel in self._evaluator.rulebook.channels.values()):
             return
-        outbox = self._store.recall().outbox
+        outbox, due = self._store.recall().outbox, list[Delivery]()
         for delivery, at in self._waiting(outbox, known, leaving, now):
             if at <= now:
-                self.hand_over(delivery, self._last_word(delivery), now)
+                due.append(delivery)
             else:
                 self.next_at = min(at, self.next_at or at)
+        self.hand_over(self._explained(due, known), now)
         for each in known.values():
             self._complain(each, [delivery for delivery in outbox if delivery.channel == each.channel], now)
 
@@ -59,112 +61,45 @@ class Handover:
             if channel is None or not channel.fallback or delivery.because or delivery.id in self._handed_over:
                 continue
             hopeless = delivery.id not in leaving and _is_stuck(delivery, known.get(delivery.channel), now)
-            wanted_at = story.wanted_at(delivery)
+            # Made further ahead than that, it is of a clock that was set back since: nobody knows how long it waited.
+            made_at = delivery.created_at if delivery.created_at <= now + channel.after else now - channel.after
+            wanted_at = max(made_at, story.kept_back_until(delivery) or made_at)
             found.append((delivery, wanted_at if hopeless else wanted_at + channel.after))
         return found
 
-    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
-        """Make the deliveries to the fallbacks, if there are any and it was not done before."""
-        if delivery.because or not delivery.notices or delivery.id in self._handed_over:
+    def hand_over(self, late: Sequence[Late], now: datetime) -> None:
+        """Make the deliveries to the fallbacks, of those that have any and for which it was not done before."""
+        channels, falling = self._evaluator.rulebook.channels, dict[str, list[Late]]()
+        for each in late:
+            own = channels.get(each.delivery.channel)
+            if own is None or each.delivery.because or each.delivery.id in self._handed_over:
+                continue
+            for name in own.fallback:
+                if name in channels:
+                    falling.setdefault(name, []).append(each)
+        if not falling:
             return
-        channels = self._evaluator.rulebook.channels
-        own = channels.get(delivery.channel)
-        names = [name for name in (own.fallback if own is not None else ()) if name in channels]
-        because = f"{_not_taken(delivery)}: {why}"
-        made = [
-            Delivery(
-                id=identity("dlv", delivery.id, "instead", name, *(notice.id for notice in part)),
-                channel=name,
-                notices=part,
-                created_at=now,
-                next_attempt_at=now,
-                page=channels[name].page,
-                because=because,
-            )
-            for name in names
-            for part in self._parts(name, delivery)
-        ]
+        outbox = self._store.recall().outbox
+        made = tuple(
+            delivery
+            for name, those in falling.items()
+            for delivery in self._fallback(name, those, outbox).deliveries(those, now)
+        )
         if made:
-            self._store.commit(Changes(at=now, deliveries=tuple(made), superseded=self._overtaken_by(made)))
-        if names:
-            self._handed_over.add(delivery.id)
+            self._store.commit(Changes(at=now, deliveries=made, superseded=fallback.overtaken(made, outbox)))
+        self._handed_over.update(each.delivery.id for those in falling.values() for each in those)
 
-    def _parts(self, channel: str, delivery: Delivery) -> list[tuple[Notice, ...]]:
-        """What the fallback needs to be told of, message by message."""
-        notices = [each for each in delivery.notices if self._lacks(channel, each)]
-        page = self._evaluator.rulebook.channels[channel].page
-        return routing.pages(notices) if page else [tuple(notices)] if notices else []
+    def _fallback(self, name: str, late: Iterable[Late], outbox: Iterable[Delivery]) -> Fallback:
+        incidents = {notice.incident for each in late for notice in each.delivery.notices}
+        waiting = (each for each in outbox if each.channel == name and each.muted_by)
+        kept_back = frozenset(notice.id for each in waiting for notice in each.notices)
+        page = self._evaluator.rulebook.channels[name].page
+        return Fallback(name, page, self._store.said(name, incidents), kept_back)
 
-    def _lacks(self, channel: str, notice: Notice) -> bool:
-        """Whether the fallback needs to be told of it. What only informs pages nobody, here as anywhere."""
-        informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
-        if informs and self._evaluator.rulebook.channels[channel].page:
-            return False
-        if self._waits(channel, notice):
-            return False
-        return not (self._has(channel, notice.id) or self._is_overtaken(channel, notice))
-
-    def _waits(self, channel: str, notice: Notice) -> bool:
-        """Whether it is kept back there for now: what came with it must not wait for that, too."""
-        pending = (each for each in self._store.recall().outbox if each.channel == channel and each.muted_by)
-        return any(notice.id == other.id for each in pending for other in each.notices)
-
-    def _is_overtaken(self, channel: str, notice: Notice) -> bool:
-        """Whether the fallback was to be told something newer of the incident, or would be woken for what is over.
-
-        An end that has gone to a pager already, or goes to none any more, would leave that page open for ever.
-        """
-        later = [each for each in self._store.notices(notice.incident) if each.sequence > notice.sequence]
-        over = bool(later) and later[-1].kind is Kind.RESOLVE
-        wakes = notice.kind is Kind.TRIGGER and self._evaluator.rulebook.channels[channel].page
-        return (over and wakes) or self._was_for(channel, later)
-
-    def _overtaken_by(self, made: Collection[Delivery]) -> tuple[Superseded, ...]:
-        """What waits in the fallbacks already, and would come after what is newer of the same incident.
-
-        That somebody has it replaces nothing, here as anywhere.
-        """
-        newest = {
-            (each.channel, notice.incident): notice.sequence
-            for each in made
-            for notice in each.notices
-            if notice.kind is not Kind.ACKNOWLEDGE
-        }
-        return tuple(
-            Superseded(each.id, notice.id)
-            for each in self._store.recall().outbox
-            for notice in each.notices
-            if notice.sequence < newest.get((each.channel, notice.incident), 0)
-        )
-
-    def _was_for(self, channel: str, notices: Collection[Notice]) -> bool:
-        """Whether the channel was to be told of one of them; who has it, only once that has left."""
-        return any(
-            record.delivery.channel == channel and (notice.kind is not Kind.ACKNOWLEDGE or record.delivery.attempts > 0)
-            for notice in notices
-            for record in self._store.deliveries(notice.id)
-        )
-
-    def _has(self, channel: str, notice: str) -> bool:
-        """Whether the fallback was to get it before, whoever it was that had not taken it: it is told that once."""
-        return any(
-            record.delivery.channel == channel and record.delivery.because for record in self._store.deliveries(notice)
-        )
-
-    def _last_word(self, delivery: Delivery) -> str:
-        """What became of the last attempt, in words."""
-        records = self._store.deliveries(delivery.notices[0].id if delivery.notices else None)
-        ended = [
-            attempt
-            for record in records
-            if record.delivery.id == delivery.id
-            for attempt in record.attempts
-            if attempt.outcome is not None
-        ]
-        if ended:
-            return ended[-1].detail or ended[-1].outcome or ""
-        run = self._store.breakers().get(delivery.channel)
-        return run.detail if run is not None and run.is_open and run.detail else "there is no answer yet"
+    def _explained(self, deliveries: Collection[Delivery], known: Mapping[str, Breaker]) -> list[Late]:
+        """The deliveries with what became of their last attempts, in words."""
+        attempts = self._store.attempts([each.id for each in deliveries]) if deliveries else {}
+        return [Late(each, _last_word(attempts[each.id], known.get(each.channel))) for each in deliveries]
 
     def escalate(self, delivery: Delivery, receipt: Receipt, now: datetime, *, given_up: bool) -> None:
         """Tell others of a message that is given up, or that somebody must mend its channel for."""
@@ -201,23 +136,26 @@ class _Story:
     def __init__(self, outbox: Collection[Delivery]) -> None:
         self._waiting: dict[tuple[str, str], list[tuple[int, datetime]]] = {}
         for delivery in outbox:
-            for notice in delivery.notices:
+            for notice in delivery.notices if delivery.muted_until is not None else ():
                 place = (delivery.channel, notice.incident)
                 self._waiting.setdefault(place, []).append((notice.sequence, delivery.wanted_at))
 
-    def wanted_at(self, delivery: Delivery) -> datetime:
-        """When it could leave at the earliest: not before what it comes after, which may be kept back."""
-        earlier = (
-            wanted_at
+    def kept_back_until(self, delivery: Delivery) -> datetime | None:
+        """Until when a silence or quiet time keeps it back, or what it comes after; None: nothing does."""
+        ends = (
+            until
             for notice in delivery.notices
-            for sequence, wanted_at in self._waiting[(delivery.channel, notice.incident)]
-            if sequence < notice.sequence
+            for sequence, until in self._waiting.get((delivery.channel, notice.incident), ())
+            if sequence <= notice.sequence
         )
-        return max([delivery.wanted_at, *earlier])
+        return max(ends, default=None)
 
 
-def _not_taken(delivery: Delivery) -> str:
-    return f"{delivery.channel} has not taken it"
+def _last_word(attempts: Sequence[Attempt], run: Breaker | None) -> str:
+    ended = [attempt for attempt in attempts if attempt.outcome is not None]
+    if ended:
+        return ended[-1].detail or ended[-1].outcome or ""
+    return run.detail if run is not None and run.is_open and run.detail else "there is no answer yet"
 
 
 def _is_stuck(delivery: Delivery, run: Breaker | None, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from budgetd.breaker import Breaker
 from budgetd.channels import Sender
 from budgetd.delivery import Answer, Outbound
 from budgetd.evaluation import Evaluator
+from budgetd.fallback import Late
 from budgetd.handover import Handover
 from budgetd.message import Flavour, Message, render_safely
 from budgetd.model import (
@@ -198,7 +199,7 @@ class Outbox:
         if result.escalate:
             self._handover.escalate(delivery, receipt, now, given_up=result.state is DeliveryState.GIVEN_UP)
             # A broken channel does not mend itself in that while.
-            self._handover.hand_over(delivery, receipt.detail, now)
+            self._handover.hand_over([Late(delivery, receipt.detail)], now)
         before = self._store.breakers().get(delivery.channel)
         run = breaker.after(before, delivery, receipt, now, self._jitter) if receipt is not REMOVED else before
         self._store.settle(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -199,6 +199,15 @@ def _is_like(delivery: Delivery, first: Delivery, *, held: bool) -> bool:
     if delivery.page and (delivery.in_doubt or any(notice.kind in _ENDS for notice in delivery.notices)):
         return False
     return _was_held(delivery) if held else not _was_held(delivery)
+
+
+def bundles(deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """The deliveries in as few messages as machines can be told of all of them in."""
+    rest = deliveries
+    while rest:
+        bundle = _up_to(rest, MOST_TOGETHER)
+        yield bundle
+        rest = rest[len(bundle) :]
 
 
 def _up_to(deliveries: Sequence[Delivery], most: int) -> list[Delivery]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -26,6 +26,7 @@ from budgetd.model import (
     RateTexts,
     Receipt,
     RuleState,
+    Said,
     Silence,
     Workspace,
 )
@@ -135,6 +136,14 @@ class StateReader(Protocol):
 
     def notices(self, incident: str) -> tuple[Notice, ...]:
         """An incident's notices in the order of their sequence."""
+        ...
+
+    def said(self, channel: str, incidents: Collection[str]) -> Mapping[str, tuple[Said, ...]]:
+        """The incidents' notices in the order of their sequence, as the channel knows them."""
+        ...
+
+    def attempts(self, deliveries: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
+        """The attempts of each of these deliveries, the first first; of one that was never tried, none."""
         ...
 
     def deliveries(self, notice: str | None = None, limit: int = 100) -> tuple[DeliveryRecord, ...]:

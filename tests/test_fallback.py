@@ -174,6 +174,16 @@ def test_who_has_it_waits_for_what_a_silence_keeps_back(office: Office) -> None:
     assert office.taken() == {"pager": 2, "finance": 0, "team": 0}
 
 
+def test_what_a_clock_far_ahead_had_made_keeps_nothing_from_the_fallbacks(office: Office) -> None:
+    """A seed of the simulation: they got neither for a month, as it was wanted only then."""
+    office.desks["pager"].answer = DOWN
+    alert = a_delivery("dlv_1", a_notice("ntc_1"), channel="pager", at=NOW + 2_592_000 * SECOND)
+    who = a_delivery("dlv_2", a_notice("ntc_2", kind=Kind.ACKNOWLEDGE, sequence=2), channel="pager", at=NOW)
+    put(office.store, alert, who)
+    office.pass_by(0, 150, 10)
+    assert [message.kind for message in office.desks["finance"].taken] == [Kind.TRIGGER, Kind.ACKNOWLEDGE]
+
+
 def test_what_was_handed_over_is_kept_as_it_was(office: Office) -> None:
     office.desks["pager"].answer = office.desks["finance"].answer = DOWN
     office.tell()

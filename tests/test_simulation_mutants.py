@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from budgetd.addressing import Addressing
 from budgetd.backoff import deadline
 from budgetd.delivery import Answer
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.fallback import Fallback, Late
 from budgetd.handover import Handover
 from budgetd.http import Getter
 from budgetd.message import Flavour, render_safely
@@ -87,25 +88,32 @@ class NewIdOnEachAttempt(Outbox):
 class NeverHandsOver(Handover):
     """What a channel does not take waits for it, whoever else is named."""
 
-    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
+    def hand_over(self, late: Sequence[Late], now: datetime) -> None:
         pass
 
 
 class TakesItAway(Handover):
     """Once a fallback has it, the channel that it was for never gets it."""
 
-    def hand_over(self, delivery: Delivery, why: str, now: datetime) -> None:
-        super().hand_over(delivery, why, now)
-        if delivery.id in self._handed_over:
-            gone = tuple(Superseded(delivery.id, notice.id) for notice in delivery.notices)
+    def hand_over(self, late: Sequence[Late], now: datetime) -> None:
+        super().hand_over(late, now)
+        done = [each.delivery for each in late if each.delivery.id in self._handed_over]
+        gone = tuple(Superseded(each.id, notice.id) for each in done for notice in each.notices)
+        if gone:
             self._store.commit(Changes(now, superseded=gone))
+
+
+class NeverOvertaken(Fallback):
+    def _is_overtaken(self, notice: Notice) -> bool:
+        return False
 
 
 class TellsWhatIsOver(Handover):
     """What the fallback has heard the end of, it is told again as if it began."""
 
-    def _is_overtaken(self, channel: str, notice: Notice) -> bool:
-        return False
+    def _fallback(self, name: str, late: Iterable[Late], outbox: Iterable[Delivery]) -> Fallback:
+        known = super()._fallback(name, late, outbox)
+        return NeverOvertaken(known.channel, known.page, known.said, known.kept_back)
 
 
 def handing_over(kind: type[Handover]) -> type[Outbox]:
@@ -125,7 +133,7 @@ class FallsBackTooSoon(Outbox):
     def settle(self, answer: Answer, now: datetime) -> bool:
         delivery = self._in_flight.get(answer.delivery)
         if delivery is not None and answer.receipt.outcome is Outcome.RETRY:
-            self._handover.hand_over(delivery, answer.receipt.detail, now)
+            self._handover.hand_over([Late(delivery, answer.receipt.detail)], now)
         return super().settle(answer, now)
 
 

@@ -12,6 +12,7 @@ import pytest
 from budgetd.channels import Sender
 from budgetd.delivery import InThisThread
 from budgetd.evaluation import Evaluator, Observation
+from budgetd.fallback import Late
 from budgetd.handover import Handover
 from budgetd.inbox import Inbox
 from budgetd.message import Flavour, Message
@@ -191,8 +192,8 @@ def test_what_a_fallback_has_it_is_not_given_again_with_all_that_a_quiet_time_ke
     kept = replace(refused_key(evaluator), muted_until=NOW, muted_by="the quiet time nights")
     handover, whole = Handover(store, evaluator), replace(kept, id="dlv_whole")
     store.commit(Changes(NOW, deliveries=(whole,)))
-    handover.hand_over(kept, "HTTP 503", NOW)
-    handover.hand_over(whole, "HTTP 503", NOW)
+    handover.hand_over([Late(kept, "HTTP 503")], NOW)
+    handover.hand_over([Late(whole, "HTTP 503")], NOW)
     fallen = [each for each in store.recall().outbox if each.because]
     store.close()
     assert len(fallen) == 1
@@ -207,6 +208,6 @@ def test_what_only_informs_wakes_nobody_through_a_fallback_either(tmp_path: Path
     evaluator.take(Observation("cost_report", report), NOW)
     (waiting,) = store.recall().outbox
     assert (waiting.channel, waiting.notices[0].reason) == ("chat", Reason.BASELINE)
-    Handover(store, evaluator).hand_over(waiting, "HTTP 503", NOW)
+    Handover(store, evaluator).hand_over([Late(waiting, "HTTP 503")], NOW)
     assert store.recall().outbox == (waiting,)
     store.close()

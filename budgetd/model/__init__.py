@@ -11,6 +11,7 @@ from budgetd.model.deliveries import (
     Muted,
     Outcome,
     Receipt,
+    Said,
     Superseded,
 )
 from budgetd.model.ids import identity
@@ -82,6 +83,7 @@ __all__ = [
     "Receipt",
     "Report",
     "RuleState",
+    "Said",
     "Scope",
     "Severity",
     "Silence",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from budgetd.model.incidents import Kind
 from budgetd.model.notices import Notice
 
 
@@ -96,6 +97,21 @@ class Receipt:
     detail: str = ""
     after: float | None = None
     memo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A notice as one channel knows it: whether a delivery to it was made, and whether one of those was ever tried.
+
+    `instead`: it was made because another channel had not taken it.
+    """
+
+    notice: str
+    sequence: int
+    kind: Kind
+    made: bool
+    left: bool
+    instead: bool
 
 
 @dataclass(frozen=True, slots=True)

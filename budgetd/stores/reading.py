@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,7 @@ from budgetd.model import (
     Notice,
     Organisation,
     Planned,
+    Said,
     Silence,
 )
 from budgetd.store import DeliveryRecord, Memory, StoreError
@@ -60,6 +61,19 @@ _TOLD = """
     WHERE notice.organisation = ? AND notice.kind = 'trigger'
       AND (carried.sent OR (delivery.state = 'pending' AND NOT carried.superseded AND delivery.muted_by = ''))
       AND (incident.id IS NULL OR incident.state != 'resolved' OR incident.period_end >= ?)
+"""
+
+_SAID = """
+    SELECT notice.incident, notice.id, notice.sequence, notice.kind, count(delivery.id) AS made,
+           coalesce(max(delivery.attempts > 0), 0) AS "left", coalesce(max(delivery.because != ''), 0) AS instead
+    FROM notice INDEXED BY notice_incident
+    LEFT JOIN delivery_notice carried INDEXED BY delivery_notice_once
+      ON carried.organisation = notice.organisation AND carried.notice = notice.id
+    LEFT JOIN delivery
+      ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery AND delivery.channel = ?
+    WHERE notice.organisation = ? AND notice.incident IN (SELECT value FROM json_each(?))
+    GROUP BY notice.incident, notice.sequence, notice.created_at, notice.id
+    ORDER BY notice.incident, notice.sequence, notice.created_at, notice.id
 """
 
 # One query for many deliveries: their ids come as one JSON list.
@@ -213,6 +227,18 @@ class SqliteReader:
             (HOME, incident),
         )
         return tuple(records.notice(row) for row in rows)
+
+    def said(self, channel: str, incidents: Collection[str]) -> Mapping[str, tuple[Said, ...]]:
+        """The incidents' notices in the order of their sequence, as the channel knows them."""
+        found: defaultdict[str, list[Said]] = defaultdict(list)
+        for row in self._database.rows(_SAID, (channel, HOME, json.dumps(list(incidents)))):
+            found[row["incident"]].append(records.said(row))
+        return {incident: tuple(notices) for incident, notices in found.items()}
+
+    def attempts(self, deliveries: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
+        """The attempts of each of these deliveries, the first first; of one that was never tried, none."""
+        found = self._attempts(deliveries)
+        return {each: tuple(found[each]) for each in deliveries}
 
     def deliveries(self, notice: str | None = None, limit: int = 100) -> tuple[DeliveryRecord, ...]:
         """The deliveries that carry the notice (None: all), the newest first, with all their notices."""

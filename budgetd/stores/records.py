@@ -27,6 +27,7 @@ from budgetd.model import (
     Planned,
     Reason,
     RuleState,
+    Said,
     Scope,
     Severity,
     Silence,
@@ -325,6 +326,17 @@ def intervention_values(intervention: Intervention) -> Values:
 
 def intervention(row: sqlite3.Row) -> Intervention:
     return Intervention(instant(row["at"]), row["author"], Act(row["act"]), row["subject"], row["comment"])
+
+
+def said(row: sqlite3.Row) -> Said:
+    return Said(
+        notice=row["id"],
+        sequence=row["sequence"],
+        kind=Kind(row["kind"]),
+        made=bool(row["made"]),
+        left=bool(row["left"]),
+        instead=bool(row["instead"]),
+    )
 
 
 def attempt(row: sqlite3.Row) -> Attempt:
