@@ -170,11 +170,11 @@ def gathered(
     together = _in_order(_up_to(together, MOST_TOGETHER), outbox)
     if len(together) < 2 or first not in together or (first.page and len(together) <= PAGES_AT_ONCE):
         return first, ()
-    notices = {notice.id: notice for each in together for notice in each.notices}
+    notices = _by_story({notice.id: notice for each in together for notice in each.notices}.values())
     whole = Delivery(
         id=identity("dlv", first.channel, "held" if held else "overdue", *(each.id for each in together)),
         channel=first.channel,
-        notices=tuple(notices.values()),
+        notices=notices,
         # Of the newest: what is old already is not given up for it.
         created_at=max(each.created_at for each in together),
         next_attempt_at=now,
@@ -234,6 +234,14 @@ def _in_order(together: list[Delivery], outbox: Sequence[Delivery]) -> list[Deli
         if all(notice.sequence <= waits.get(notice.incident, notice.sequence) for notice in each.notices)
     ]
     return free if len(free) == len(together) else _in_order(free, outbox)
+
+
+def _by_story(notices: Collection[Notice]) -> tuple[Notice, ...]:
+    """Incident by incident, as they came, each in the order of its story."""
+    place: dict[str, int] = {}
+    for notice in notices:
+        place.setdefault(notice.incident, len(place))
+    return tuple(sorted(notices, key=lambda notice: (place[notice.incident], notice.sequence)))
 
 
 def pages(notices: Sequence[Notice]) -> list[tuple[Notice, ...]]:

@@ -369,6 +369,15 @@ class StoreContract:
         store.settle("trigger", REFUSED, NOW, state=DeliveryState.PENDING, next_attempt_at=NOW + 60 * MINUTE)
         assert due(store, NOW + 5 * MINUTE) == []
 
+    def test_two_with_the_same_notice_do_not_wait_for_one_another(self, store: Store) -> None:
+        """A seed of the simulation: all that had waited for finance, and what it got instead of audit, for ever."""
+        alert, who = a_notice("one"), a_notice("two", kind=Kind.ACKNOWLEDGE, sequence=2)
+        put(store, a_delivery("whole", alert, who, at=NOW + MINUTE), replace(a_delivery("instead", who), because="no"))
+        assert due(store, NOW + MINUTE) == ["whole"]
+        store.begin_attempt("whole", NOW + MINUTE)
+        store.settle("whole", DELIVERED, NOW + MINUTE, state=DeliveryState.DELIVERED)
+        assert due(store, NOW + MINUTE) == ["instead"]
+
     def test_only_a_pending_delivery_can_be_attempted(self, store: Store) -> None:
         put(store, a_delivery("dlv"))
         store.settle("dlv", Receipt(Outcome.GONE), NOW, state=DeliveryState.GIVEN_UP)

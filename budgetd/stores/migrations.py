@@ -74,6 +74,12 @@ _SENDABLE_BY_STORY = _SENDABLE_WITH_BREAKERS.replace(
     "(older.created_at, other.sequence, older.id) < (delivery.created_at, notice.sequence, delivery.id)",
     "(other.sequence, older.created_at, older.id) < (notice.sequence, delivery.created_at, delivery.id)",
 )
+# The same notice in two deliveries, as a channel's own and as another's fallback, makes neither wait: of two that have
+# it and more, each could wait for the other.
+_SENDABLE_BY_SEQUENCE = _SENDABLE_WITH_BREAKERS.replace(
+    "(older.created_at, other.sequence, older.id) < (delivery.created_at, notice.sequence, delivery.id)",
+    "other.sequence < notice.sequence",
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -396,6 +402,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         "an incident's messages in the order of its story",
         ("DROP VIEW sendable", _SENDABLE_BY_STORY),
+    ),
+    Migration(
+        "no message waits for another one with the same notice",
+        ("DROP VIEW sendable", _SENDABLE_BY_SEQUENCE),
     ),
 )
 

@@ -42,7 +42,10 @@ class Item:
 
 @dataclass(slots=True)
 class Bundle:
-    """What a channel is told together; it waits until `hold` where that is still ahead, unless `let_go` before."""
+    """What a channel is told together; it waits until `hold` where that is still ahead, unless `let_go` before.
+
+    `unsure`: it may hold something that does not wait, so that all of it does not.
+    """
 
     channel: str
     items: list[Item]
@@ -50,6 +53,7 @@ class Bundle:
     was_held: bool = False
     by: str = ""
     let_go: bool = False
+    unsure: bool = False
 
     @property
     def pending(self) -> list[Item]:
