@@ -139,11 +139,12 @@ class Post:
 class Hook:
     """A web hook on loopback: `statuses` are its next answers, then `otherwise`, each after `pause` seconds.
 
-    While `hanging` it never answers.
+    While `hanging` it never answers; paths that are `closed` are answered 401.
     """
 
     def __init__(self) -> None:
         self.posts: list[Post] = []
+        self.closed: set[str] = set()
         self.statuses: list[int] = []
         self.otherwise = 200
         self.hanging = False
@@ -156,7 +157,8 @@ class Hook:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                status = hook.statuses.pop(0) if hook.statuses else hook.otherwise
+                usual = hook.statuses.pop(0) if hook.statuses else hook.otherwise
+                status = 401 if self.path in hook.closed else usual
                 hook.posts.append(Post(self.path, dict(self.headers), body, 0 if hook.hanging else status))
                 if hook.hanging:
                     hook.ended.wait(60)

@@ -270,6 +270,41 @@ def test_a_killed_process_leaves_nothing_at_an_old_address_unsaid(place: Place, 
     assert [path for path, _, _ in of_budgetd(hook)] == ["/team"]
 
 
+def test_an_end_that_was_for_both_addresses_comes_to_the_one_that_is_left_once(
+    place: Place, bill: Bill, hook: Hook
+) -> None:
+    """A seed of the simulation: after a kill the present address got its own end, and that of the old one."""
+    with living(place) as life:
+        bill.spend(DAY, "85000.00")
+        life.poll(NOW + HOUR)
+        lead_to(place, hook, "/new")
+        life.reload(NOW + HOUR * 2)
+        bill.spend(DAY, "105000.00")
+        life.poll(NOW + HOUR * 3)
+        resolve(life, NOW + HOUR * 4)
+        assert len(life.store.recall().outbox) == 2, "one for each address"
+    with living(place, NOW + HOUR * 5) as life:
+        life.poll(NOW + HOUR * 5)
+    step, end = ("/new", "firing", "step_reached"), ("/new", "resolved", "by_hand")
+    assert told(hook) == [FIRED, step, end]
+
+
+def test_an_end_that_the_old_address_refuses_comes_to_the_new_one_once(place: Place, bill: Bill, hook: Hook) -> None:
+    with living(place) as life:
+        bill.spend(DAY, "85000.00")
+        life.poll(NOW + HOUR)
+        lead_to(place, hook, "/new")
+        life.reload(NOW + HOUR * 2)
+        bill.spend(DAY, "105000.00")
+        life.poll(NOW + HOUR * 3)
+        resolve(life, NOW + HOUR * 4)
+        hook.closed = {"/old"}
+        life.poll(NOW + HOUR * 4)
+        assert life.store.recall().outbox == ()
+    step, end = ("/new", "firing", "step_reached"), ("/new", "resolved", "by_hand")
+    assert told(hook) == [FIRED, step, end]
+
+
 def test_a_new_address_is_tried_at_once_after_a_restart(place: Place, bill: Bill, hook: Hook) -> None:
     hook.otherwise = 404
     with living(place) as life:

@@ -237,6 +237,16 @@ _WHICH = {
     "whole": "channel = :channel",
     "one": f"id = :delivery OR channel = :channel AND {_ONLY_ENDS} AND {_SHARES_AN_INCIDENT}",
 }
+# What waits and moves, as far as the other channel has it already.
+_KNOWN_THERE = """
+    UPDATE delivery_notice SET superseded = 1
+    WHERE organisation = :home
+      AND delivery IN (SELECT id FROM delivery WHERE {rows} AND state = 'pending')
+      AND EXISTS (
+        SELECT 1 FROM delivery_notice theirs INDEXED BY delivery_notice_once
+        CROSS JOIN delivery known ON known.organisation = theirs.organisation AND known.id = theirs.delivery
+        WHERE theirs.organisation = :home AND theirs.notice = delivery_notice.notice AND NOT theirs.superseded
+          AND known.channel = :to AND known.state IN ('pending', 'delivered') AND known.because = '')"""
 
 
 def move(connection: sqlite3.Connection, moved: Moved, now: datetime) -> None:
@@ -245,7 +255,9 @@ def move(connection: sqlite3.Connection, moved: Moved, now: datetime) -> None:
     which = "one" if moved.delivery else "whole" if moved.whole else "owed"
     if moved.to != moved.channel:
         rows = f"organisation = :home AND ({_WHICH[which]})"
+        connection.execute(_KNOWN_THERE.format(rows=rows), values)
         connection.execute(f"UPDATE delivery SET channel = :to WHERE {rows}", values)  # noqa: S608
+        drop_superseded(connection)
     if which == "one":
         return
     for table in ("thread", "breaker", "channel_hold"):
