@@ -63,7 +63,10 @@ class Bundle:
 
 @dataclass(slots=True)
 class Parcel:
-    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know."""
+    """What became of one delivery id on one channel. `lost_answers`: it was taken, and the daemon cannot know.
+
+    `first`: the earliest time, by the daemon's clock, at which it was sent.
+    """
 
     attempts: int = 0
     accepted: int = 0
@@ -71,6 +74,7 @@ class Parcel:
     rejected: int = 0
     broken: int = 0
     oldest: timedelta = timedelta(0)
+    first: datetime | None = None
     about_reports: bool = False
     must_report: bool = False
     items: list[Item] = field(default_factory=list)

@@ -42,6 +42,7 @@ class Oracle:
         self.people = People()
         self.promises.silenced = self.people.silenced
         self._bundles: list[Bundle] = []
+        self._beside_pagers: set[str] = set()
         self._crashed_at: datetime | None = None
         self.counts: Counter[str] = Counter()
         self._sight = Sight()
@@ -68,7 +69,7 @@ class Oracle:
         self._failures: Counter[str] = Counter()
         self._failing_until: dict[str, datetime] = {}
         self._ended: set[Key] = set()
-        self._note_fallbacks(None)
+        self._note_channels(None)
 
     # --- what the world did --------------------------------------------------------------------
 
@@ -124,9 +125,11 @@ class Oracle:
     def use(self, spec: FileSpec, at: datetime) -> None:
         """The rules file on disk is this one from now on."""
         self.spec = spec
-        self._note_fallbacks(at)
+        self._note_channels(at)
 
-    def _note_fallbacks(self, at: datetime | None) -> None:
+    def _note_channels(self, at: datetime | None) -> None:
+        others = [name for name in self.spec.channels if not name.startswith("pager")]
+        self._beside_pagers |= set(others if len(others) == 1 else ())
         pairs = [(name, other) for name, instead in self.spec.fallbacks for other in instead]
         self._falls_to = {pair: self._falls_to.get(pair, at) for pair in pairs}
         self._ever_fell_to |= set(pairs)
@@ -309,6 +312,9 @@ class Oracle:
         parcel = self._parcels[(channel, message.id)]
         parcel.attempts += 1
         parcel.items, parcel.reports = [], []
+        # What a fallback gets may have been made while the clock was behind, long before it was decided by it.
+        parcel.first = min(parcel.first or wall, wall)
+        parcel.oldest = max(parcel.oldest, wall - parcel.first)
         self._check(channel in self.spec.channels, f"{channel} is not in the rules file any more")
         because = message.data["data"]["because"] or ""
         instead_of = tuple(dict.fromkeys(_INSTEAD.findall(because)))
@@ -423,10 +429,10 @@ class Oracle:
         self, channel: str, alert: Mapping[str, Any], instead_of: tuple[str, ...], handed: Bundle, wall: datetime
     ) -> Item:
         place = name, scope, span, number = _place(alert)
-        for owner in instead_of or (channel,):
-            item = self._items[owner].get(place)
-            if item is not None:
-                return self._taken_over(handed, owner, place, item, wall) if instead_of else item
+        found = [(owner, item) for owner in instead_of or (channel,) if (item := self._items[owner].get(place))]
+        # A message for several channels does not say what of it was for which: for one that has not taken it.
+        for owner, item in sorted(found, key=lambda each: each[1].settled is not None):
+            return self._taken_over(handed, owner, place, item, wall) if instead_of else item
         what = f"{name} {scope} {span} #{number} {alert['state']} {alert['reason']}: {alert['title']}"
         elsewhere = [other for other, items in self._items.items() if place in items]
         meant = f"what was meant for {elsewhere}" if elsewhere else "what nobody had to say"
@@ -592,6 +598,8 @@ class Oracle:
                     continue
                 states = self._reported.get(item.delivery, set())
                 reported = "given_up" in states or (not item.delivery and channel not in taking)
+                # Nobody is woken for what only informs, and there was nobody else.
+                reported = reported or (item.expected.weight == "info" and channel in self._beside_pagers)
                 self._check(reported, f"lost on {channel}: {_told(item)}, {self._parcels[(channel, item.delivery)]}")
                 self.counts["given up and reported"] += 1
         for (channel, delivery), parcel in self._parcels.items():
