@@ -563,6 +563,8 @@ class Oracle:
             each = item.expected
             newest = self._latest[channel].get(each.key)
             told_more = newest is not None and newest.expected.number > each.number
+            whose = self._acknowledged.get((channel, each.key), ())
+            told_more = told_more or any(got.delivery and got.expected.number > each.number for got in whose)
             news = each.kind == "resolved" or (each.kind == "firing" and each.key not in self._ended)
             wakes = channel.startswith("pager") and not news
             # Who has it comes after what it is about, in either channel.
