@@ -40,6 +40,7 @@ class Addressing:
         """
         (item,) = self._items([notice], [incident])
         routed = self._routed(item) & frozenset(channels)
+        deaf |= self.rulebook.pagers if routing.only_informs(notice) else frozenset()
         if everybody or routed <= deaf:
             routed |= frozenset(channels) if everybody else frozenset(channels) - deaf
         return self._sent([Addressed(notice, routed)], [item], channels) if channels else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from budgetd import routing
-from budgetd.model import Delivery, Kind, Notice, Reason, Said, Severity, Superseded, identity
+from budgetd.model import Delivery, Kind, Notice, Reason, Said, Superseded, identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,7 @@ class Fallback:
         What is kept back there waits, but what came with it does not wait for that, too. Of its own alerts it hears
         twice, as others should have known of them; but not that a channel takes nothing.
         """
-        informs = notice.kind is Kind.INFORM and notice.severity is Severity.INFO
-        if (informs and self.page) or notice.id in self.kept_back:
+        if (self.page and routing.only_informs(notice)) or notice.id in self.kept_back:
             return False
         before = [each for each in self.said.get(notice.incident, ()) if each.notice == notice.id]
         had = any(each.instead or (each.made and notice.reason is Reason.UNDELIVERABLE) for each in before)

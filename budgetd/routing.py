@@ -72,9 +72,12 @@ def recipients(
         known = told & frozenset((*channels, *retired))
         return known & {*pagers, *lasting} if notice.reason is Reason.PERIOD_OVER else known
     named = item.channels & frozenset(channels) or frozenset(channels)
-    if notice.kind is Kind.INFORM and notice.severity is Severity.INFO:
-        return named - frozenset(pagers)
-    return named
+    return named - frozenset(pagers) if only_informs(notice) else named
+
+
+def only_informs(notice: Notice) -> bool:
+    """Whether nobody is woken for it."""
+    return notice.kind is Kind.INFORM and notice.severity is Severity.INFO
 
 
 def deliveries(

@@ -207,6 +207,12 @@ class StoreContract:
         assert memory.throughs == {"use": NOW, "costs": NOW - DAY}
         assert memory.through == NOW
 
+    def test_a_source_that_is_asked_by_a_slow_clock_takes_nothing_back(self, store: Store) -> None:
+        """A seed of the simulation: after an edit the last days counted for nothing, and what was open was over."""
+        store.commit(Changes(at=NOW, source="costs", through=NOW))
+        store.commit(Changes(at=NOW, source="costs", through=NOW - DAY))
+        assert store.recall().throughs == {"costs": NOW}
+
     # --- how sources are polled ----------------------------------------------------------------
 
     def test_requests_add_up_by_source_and_utc_day(self, store: Store) -> None:

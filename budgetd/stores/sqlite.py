@@ -305,7 +305,7 @@ def _write_knowledge(connection: sqlite3.Connection, changes: Changes) -> None:
     if changes.through is not None:
         connection.execute(
             """INSERT INTO source (organisation, name, through) VALUES (?, ?, ?)
-               ON CONFLICT DO UPDATE SET through = excluded.through""",
+               ON CONFLICT DO UPDATE SET through = max(through, excluded.through)""",
             (HOME, changes.source, instant_text(changes.through)),
         )
     connection.executemany(

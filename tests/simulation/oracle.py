@@ -607,8 +607,9 @@ class Oracle:
         for (channel, delivery), parcel in self._parcels.items():
             # The daemon knows nothing of a rejection that it died at: it may have been taken one face simpler.
             taken = parcel.accepted > 0 and not parcel.broken
+            informs = all(item.expected.weight == "info" for item in parcel.items) and channel in self._beside_pagers
             self._check(
-                not parcel.must_report or taken or delivery in self._reported,
+                not parcel.must_report or taken or informs or delivery in self._reported,
                 f"{channel} refused {delivery} for good, and nobody was told",
             )
 
