@@ -28,7 +28,6 @@ from budgetd.model import (
     Reason,
     Receipt,
     Severity,
-    State,
     identity,
 )
 from budgetd.resending import Resending
@@ -156,18 +155,7 @@ class Outbox:
         """The pages about several incidents of which the last ends with this one: they are over, too."""
         if not delivery.page or any(notice.kind is not Kind.RESOLVE for notice in delivery.notices):
             return ()
-        incidents = self._store.recall().incidents.values()
-        still_open = {incident.id for incident in incidents if incident.state is not State.RESOLVED}
-        earlier = (told for notice in delivery.notices for told in self._store.notices(notice.incident))
-        triggers = (told.id for told in earlier if told.kind is Kind.TRIGGER)
-        records = (record.delivery for trigger in triggers for record in self._store.deliveries(trigger))
-        over = (
-            each.id
-            for each in records
-            if each.channel == delivery.channel and each.attempts and len(each.notices) > 1
-            if still_open.isdisjoint(notice.incident for notice in each.notices)
-        )
-        return tuple(dict.fromkeys(over))
+        return self._store.umbrellas(delivery.channel, [notice.incident for notice in delivery.notices])
 
     def _rendered(self, delivery: Delivery, now: datetime) -> Message:
         """The message, in the operator's own words where there are any; those that fail are told once."""

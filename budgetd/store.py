@@ -142,6 +142,13 @@ class StateReader(Protocol):
         """The incidents' notices in the order of their sequence, as the channel knows them."""
         ...
 
+    def umbrellas(self, channel: str, incidents: Collection[str]) -> tuple[str, ...]:
+        """The deliveries tried on the channel that begin several incidents, one of these among them, and are all over.
+
+        Oldest first.
+        """
+        ...
+
     def attempts(self, deliveries: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
         """The attempts of each of these deliveries, the first first; of one that was never tried, none."""
         ...

@@ -392,6 +392,59 @@ class StoreContract:
         (record,) = store.deliveries()
         assert (record.delivery.state, record.delivery.attempts) == (DeliveryState.GIVEN_UP, 0)
 
+    # --- what a channel knows --------------------------------------------------------------
+
+    def test_what_was_said_of_an_incident_as_a_channel_knows_it(self, store: Store) -> None:
+        one, two, three = (a_notice(f"ntc_{number}", sequence=number) for number in (1, 2, 3))
+        other = a_notice("ntc_other", "inc_2")
+        instead = replace(a_delivery("instead", two, channel="finance"), because="team has not taken it")
+        put(store, a_delivery("one", one, channel="finance"), a_delivery("all", one, two, three, other), instead)
+        store.begin_attempt("one", NOW)
+        known = {
+            notice: [(each.notice, each.made, each.left, each.instead) for each in told]
+            for notice, told in store.said("finance", ["inc_1", "inc_2", "inc_3"]).items()
+        }
+        assert known == {
+            "inc_1": [
+                ("ntc_1", True, True, False),
+                ("ntc_2", True, False, True),
+                ("ntc_3", False, False, False),
+            ],
+            "inc_2": [("ntc_other", False, False, False)],
+        }
+        assert [(each.sequence, each.kind) for each in store.said("pager", ["inc_1"])["inc_1"]] == [
+            (1, Kind.TRIGGER),
+            (2, Kind.TRIGGER),
+            (3, Kind.TRIGGER),
+        ]
+
+    def test_the_attempts_of_some_deliveries(self, store: Store) -> None:
+        put(store, a_delivery("one"), a_delivery("two"), a_delivery("three"))
+        for delivery in ("one", "three"):
+            store.begin_attempt(delivery, NOW)
+            store.settle(delivery, REFUSED, NOW, state=DeliveryState.PENDING, next_attempt_at=NOW)
+        found = store.attempts(["one", "two"])
+        assert {delivery: [each.detail for each in made] for delivery, made in found.items()} == {
+            "one": ["connection refused"],
+            "two": [],
+        }
+
+    def test_a_message_about_several_incidents_is_over_with_the_last_of_them(self, store: Store) -> None:
+        incidents = [an_incident(f"inc_{number}") for number in (1, 2, 3)]
+        notices = [a_notice(f"ntc_{number}", f"inc_{number}") for number in (1, 2, 3)]
+        store.commit(Changes(at=NOW, incidents=tuple(incidents)))
+        put(store, a_delivery("both", *notices[:2]), a_delivery("one", notices[0]), a_delivery("all", *notices))
+        put(store, a_delivery("elsewhere", *notices[:2], channel="finance"))
+        for delivery in ("both", "one", "elsewhere"):
+            store.begin_attempt(delivery, NOW)
+        over = []
+        for incident in incidents:
+            store.commit(Changes(at=NOW, incidents=(replace(incident, state=State.RESOLVED),)))
+            over.append(store.umbrellas("team", [incident.id]))
+        assert over == [(), ("both",), ()], "nobody was ever told by the third message"
+        store.begin_attempt("all", NOW)
+        assert set(store.umbrellas("team", ["inc_1"])) == {"both", "all"}
+
     # --- superseded ------------------------------------------------------------------------
 
     def test_superseded_notices_are_left_out_of_what_is_sent(self, store: Store) -> None:

@@ -76,6 +76,27 @@ _SAID = """
     ORDER BY notice.incident, notice.sequence, notice.created_at, notice.id
 """
 
+# A delivery's second notice has position 1.
+_UMBRELLAS = """
+    SELECT DISTINCT delivery.id
+    FROM notice INDEXED BY notice_incident
+    CROSS JOIN delivery_notice carried INDEXED BY delivery_notice_once
+      ON carried.organisation = notice.organisation AND carried.notice = notice.id
+    CROSS JOIN delivery ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
+    WHERE notice.organisation = ? AND notice.incident IN (SELECT value FROM json_each(?)) AND notice.kind = 'trigger'
+      AND delivery.channel = ? AND delivery.attempts > 0
+      AND EXISTS (
+        SELECT 1 FROM delivery_notice second
+        WHERE second.organisation = delivery.organisation AND second.delivery = delivery.id AND second.position = 1)
+      AND NOT EXISTS (
+        SELECT 1 FROM delivery_notice every
+        JOIN notice other ON other.organisation = every.organisation AND other.id = every.notice
+        JOIN incident ON incident.organisation = other.organisation AND incident.id = other.incident
+        WHERE every.organisation = delivery.organisation AND every.delivery = delivery.id
+          AND incident.state != 'resolved')
+    ORDER BY delivery.created_at, delivery.id
+"""
+
 # One query for many deliveries: their ids come as one JSON list.
 _NOTICES_OF_DELIVERIES = """
     SELECT carried.delivery, notice.*
@@ -234,6 +255,14 @@ class SqliteReader:
         for row in self._database.rows(_SAID, (channel, HOME, json.dumps(list(incidents)))):
             found[row["incident"]].append(records.said(row))
         return {incident: tuple(notices) for incident, notices in found.items()}
+
+    def umbrellas(self, channel: str, incidents: Collection[str]) -> tuple[str, ...]:
+        """The deliveries tried on the channel that begin several incidents, one of these among them, and are all over.
+
+        Oldest first.
+        """
+        rows = self._database.rows(_UMBRELLAS, (HOME, json.dumps(list(incidents)), channel))
+        return tuple(row["id"] for row in rows)
 
     def attempts(self, deliveries: Collection[str]) -> Mapping[str, tuple[Attempt, ...]]:
         """The attempts of each of these deliveries, the first first; of one that was never tried, none."""
