@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from benchmarks import background, crossing, daemon, memory, polls, reading, rivals, sameday, scopes, starting
+from benchmarks import background, crossing, daemon, memory, polls, reading, rivals, sameday, scopes, starting, storm
 from benchmarks.measuring import SIZES, Figure, heading, line, machine
 
 BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Iterable[str]], Iterator[Figure]]] = {
     "sameday": sameday.figures,
     "rivals": rivals.figures,
     "background": background.figures,
+    "storm": storm.figures,
 }
 
 
