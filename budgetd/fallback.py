@@ -42,14 +42,14 @@ class Fallback:
         No two of these can wait for one another, as each waits for nothing: what is older of its incidents is overtaken
         there, and who has one of them, which replaces nothing and so may have to wait, goes by itself.
         """
-        together: dict[tuple[str, ...], dict[str, Delivery]] = {}
+        together: dict[tuple[str, ...], dict[str, tuple[Delivery, list[Notice]]]] = {}
         for notice, each in self._lacking(late):
             alone = (notice.id,) if notice.kind is Kind.ACKNOWLEDGE else ()
             same = together.setdefault((each.because, *alone), {})
-            known = same.get(each.delivery.id, replace(each.delivery, notices=()))
-            same[each.delivery.id] = replace(known, notices=(*known.notices, notice))
+            same.setdefault(each.delivery.id, (each.delivery, []))[1].append(notice)
         for (because, *_), same in together.items():
-            for bundle in routing.bundles(list(same.values())):
+            lacking = [replace(delivery, notices=tuple(notices)) for delivery, notices in same.values()]
+            for bundle in routing.bundles(lacking):
                 yield from self._told(bundle, because, now)
 
     def _told(self, bundle: Sequence[Delivery], because: str, now: datetime) -> Iterator[Delivery]:

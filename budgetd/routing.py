@@ -25,7 +25,12 @@ _RETIRED = "~"
 
 def retired_name(channel: str, now: datetime) -> str:
     """What a channel's way out is called that is not in the rules file any more, from now on."""
-    return f"{channel}{_RETIRED}{now:%Y%m%dT%H%M%SZ}"
+    return f"{retired_prefix(channel)}{now:%Y%m%dT%H%M%SZ}"
+
+
+def retired_prefix(channel: str) -> str:
+    """What the names of a channel's old addresses begin with."""
+    return f"{channel}{_RETIRED}"
 
 
 def present_name(channel: str) -> str:

@@ -139,7 +139,7 @@ class StateReader(Protocol):
         ...
 
     def said(self, channel: str, incidents: Collection[str]) -> Mapping[str, tuple[Said, ...]]:
-        """The incidents' notices in the order of their sequence, as the channel knows them."""
+        """The incidents' notices in the order of their sequence, as the channel knows them, at any of its addresses."""
         ...
 
     def umbrellas(self, channel: str, incidents: Collection[str]) -> tuple[str, ...]:

@@ -399,6 +399,11 @@ class StoreContract:
         other = a_notice("ntc_other", "inc_2")
         instead = replace(a_delivery("instead", two, channel="finance"), because="team has not taken it")
         put(store, a_delivery("one", one, channel="finance"), a_delivery("all", one, two, three, other), instead)
+        put(
+            store,
+            a_delivery("moved", other, channel="finance~20261118T140000Z"),
+            a_delivery("else", other, channel="fin"),
+        )
         store.begin_attempt("one", NOW)
         known = {
             notice: [(each.notice, each.made, each.left, each.instead) for each in told]
@@ -410,8 +415,9 @@ class StoreContract:
                 ("ntc_2", True, False, True),
                 ("ntc_3", False, False, False),
             ],
-            "inc_2": [("ntc_other", False, False, False)],
+            "inc_2": [("ntc_other", True, False, False)],
         }
+        assert not store.said("audit", ["inc_2"])["inc_2"][0].made
         assert [(each.sequence, each.kind) for each in store.said("pager", ["inc_1"])["inc_1"]] == [
             (1, Kind.TRIGGER),
             (2, Kind.TRIGGER),

@@ -29,6 +29,7 @@ from budgetd.model import (
     Said,
     Silence,
 )
+from budgetd.routing import retired_prefix
 from budgetd.store import DeliveryRecord, Memory, StoreError
 from budgetd.stores import records
 from budgetd.stores.database import (
@@ -70,8 +71,9 @@ _SAID = """
     LEFT JOIN delivery_notice carried INDEXED BY delivery_notice_once
       ON carried.organisation = notice.organisation AND carried.notice = notice.id
     LEFT JOIN delivery
-      ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery AND delivery.channel = ?
-    WHERE notice.organisation = ? AND notice.incident IN (SELECT value FROM json_each(?))
+      ON delivery.organisation = carried.organisation AND delivery.id = carried.delivery
+     AND (delivery.channel = :channel OR substr(delivery.channel, 1, length(:retired)) = :retired)
+    WHERE notice.organisation = :home AND notice.incident IN (SELECT value FROM json_each(:incidents))
     GROUP BY notice.incident, notice.sequence, notice.created_at, notice.id
     ORDER BY notice.incident, notice.sequence, notice.created_at, notice.id
 """
@@ -250,9 +252,10 @@ class SqliteReader:
         return tuple(records.notice(row) for row in rows)
 
     def said(self, channel: str, incidents: Collection[str]) -> Mapping[str, tuple[Said, ...]]:
-        """The incidents' notices in the order of their sequence, as the channel knows them."""
+        """The incidents' notices in the order of their sequence, as the channel knows them, at any of its addresses."""
         found: defaultdict[str, list[Said]] = defaultdict(list)
-        for row in self._database.rows(_SAID, (channel, HOME, json.dumps(list(incidents)))):
+        values = {"home": HOME, "channel": channel, "retired": retired_prefix(channel)}
+        for row in self._database.rows(_SAID, {**values, "incidents": json.dumps(list(incidents))}):
             found[row["incident"]].append(records.said(row))
         return {incident: tuple(notices) for incident, notices in found.items()}
 

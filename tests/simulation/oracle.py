@@ -31,6 +31,7 @@ FAILED_OFTEN = 3
 # More triggers at once than this are one page.
 PAGES_AT_ONCE = 5
 _GATHERED = "this is what waited for it"
+_REPEATED = "This may be a repeat"
 
 
 class Oracle:
@@ -227,7 +228,8 @@ class Oracle:
         early = sure == items and all(item.is_held(wall) for item in items)
         self._check(not early, f"{channel} was sent what was to wait: {named}")
         held = [item for item in sure if item.was_held and not item.delivery and not item.instead_of]
-        if len(held) < len(items):
+        # A process may have died with it in hand, before it was on its way: it is tried again by itself.
+        if len(held) < len(items) or _REPEATED in because:
             return
         by = [item.bundle.by for item in held if item.bundle is not None]
         said = "Held back until" in because and any(each in because for each in by)
@@ -242,6 +244,8 @@ class Oracle:
             if bundle.channel == channel and bundle.was_held and bundle.hold is not None and bundle.hold <= wall
             for item in bundle.pending
             if item.required and not item.delivery and item not in items and item.expected.wall <= wall
+            # The same of what waits.
+            if self._crashed_at is None or item.expected.at > self._crashed_at
         ]
         self._check(not left, f"{channel} gets {named} without {'; '.join(map(_told, left))}, which waited, too")
 
@@ -451,7 +455,8 @@ class Oracle:
         parcel = self._parcels[(instead_of, original.delivery)]
         hopeless = original.owed or parcel.rejected >= len(Face) or self._was_failing(instead_of, original.expected.at)
         if not (hopeless or self._unsure_of_time(original)):
-            held = original.bundle.hold if original.bundle is not None else None
+            # A complaint does not wait, and what was gathered with one does not, either.
+            held = original.bundle.hold if original.bundle is not None and not parcel.about_reports else None
             due = max(original.expected.wall, held or original.expected.wall) + timedelta(minutes=AFTER[instead_of])
             self._check(wall >= due, f"{what}, which still had until {due}")
             self._check(original.settled is None or original.settled >= due, f"{what}, which had taken it in time")
@@ -580,23 +585,28 @@ class Oracle:
             lately = (wall - timedelta(hours=hours) for hours in range(5))
             if any(self.people.until(each, channel, then, self.spec) for then in lately):
                 continue
-            begun = max(taking_since, max(each.at, _released(item, at, wall)) + after, since or each.at)
-            if at - begun < PROMPT or self._parcels[(instead_of, item.delivery)].oldest >= GIVE_UP - timedelta(hours=1):
+            parcel = self._parcels[(instead_of, item.delivery)]
+            if parcel.about_reports:
+                continue  # what is told together with a complaint waits as long as that
+            together = parcel.items or [item]
+            released = max(_released(other, at, wall) for other in [item, *together])
+            begun = max(taking_since, max(each.at, released) + after, since or each.at)
+            if at - begun < PROMPT or parcel.oldest >= GIVE_UP - timedelta(hours=1):
                 continue
             # What was gathered meanwhile is not told again to a fallback that has it from another channel.
             handed = [got for got in self._instead_of(channel, each.key) if got.expected.number == each.number]
-            done = any(got.state != "pending" for got in handed)
+            aged = (self._parcels[(channel, got.delivery)].oldest >= GIVE_UP - timedelta(hours=1) for got in handed)
+            done = any(got.state != "pending" for got in handed) or any(aged)
             self._check(done, f"{instead_of} has not taken {_told(item)}, and its fallback {channel} has not got it")
 
     def at_the_end(self, taking: Mapping[str, bool], wall: datetime) -> None:
         """Every fault is over for days: nothing is left but what was given up, and that was reported."""
         for channel in list(self._items):
             for item in self._pending(channel):
-                if (
-                    channel in taking
-                    and not taking[channel]
-                    and wall - item.expected.wall < GIVE_UP + timedelta(hours=4)
-                ):
+                # What was gathered is as old as its newest part.
+                parcel = self._parcels[(channel, item.delivery)]
+                begun = max(item.expected.wall, parcel.first or item.expected.wall)
+                if not taking.get(channel, True) and wall - begun < GIVE_UP + timedelta(hours=4):
                     continue
                 states = self._reported.get(item.delivery, set())
                 reported = "given_up" in states or (not item.delivery and channel not in taking)
