@@ -19,11 +19,11 @@ from budgetd.breaker import FRESH_PAGE_WAIT, FRESH_WAIT, OPENS_AFTER, Breaker
 from budgetd.channels import registry
 from budgetd.faces import slack, teams
 from budgetd.message import render
-from budgetd.model import Delivery, Face, Outcome, Receipt
+from budgetd.model import Delivery, Face, Kind, Outcome, Receipt, Severity
 from budgetd.overview import channel_states
 from budgetd.stores.sqlite import open_store
 from tests.office import NOW, RULEBOOK, SECOND, Office
-from tests.store_contract import a_delivery, put
+from tests.store_contract import a_delivery, a_notice, put
 from tests.test_message import notice
 
 DOWN = Receipt(Outcome.RETRY, "HTTP 503")
@@ -250,6 +250,14 @@ def test_where_all_who_are_named_for_it_are_down_the_others_are_told(tmp_path: P
         assert office.taken()["pager"] == others["pager"] + 1
         told = office.desks["pager"].taken[-1].body
         assert "A message to channel team is not accepted and will be tried again: HTTP 401" in told
+
+
+def test_what_wakes_nobody_is_told_to_others_where_only_a_pager_is_named_for_it(office: Office) -> None:
+    news = replace(a_notice("ntc_1", kind=Kind.INFORM), severity=Severity.INFO)
+    put(office.store, a_delivery("dlv_team", news, channel="team", at=NOW))
+    office.desks["team"].answer = Receipt(Outcome.UNAUTHORISED, "HTTP 401")
+    office.go(0)
+    assert office.taken() == {"pager": 0, "finance": 1, "team": 0}
 
 
 def test_status_says_that_it_is_open(office: Office, tmp_path: Path) -> None:

@@ -162,6 +162,20 @@ def test_who_has_it_replaces_nothing_in_a_fallback(tmp_path: Path) -> None:
         assert [notice for notice, _ in told] == ["ntc_1", "ntc_1", "ntc_2", "ntc_2"]
 
 
+def test_what_falls_to_it_at_once_is_one_message(office: Office) -> None:
+    """A pager that is down while a storm ends: each end is a page of its own there, and would have been a mail."""
+    office.desks["pager"].answer = DOWN
+    ends = [a_notice(f"ntc_{number}", f"inc_{number}", kind=Kind.RESOLVE, sequence=2) for number in range(7)]
+    put(
+        office.store,
+        *(replace(a_delivery(f"dlv_{each.id}", each, channel="pager", at=NOW), page=True) for each in ends),
+    )
+    office.pass_by(0, 130, 10)
+    for name in ("finance", "team"):
+        told = [message for message in office.desks[name].taken if message.kind is Kind.RESOLVE]
+        assert [len(message.notices) for message in told] == [7], name
+
+
 def test_who_has_it_waits_for_what_a_silence_keeps_back(office: Office) -> None:
     """A seed of the simulation: it stood behind the alert, and went to the fallback as what the pager had not taken."""
     alert = a_delivery("dlv_1", a_notice("ntc_1"), channel="pager", at=NOW)

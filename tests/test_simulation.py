@@ -14,7 +14,7 @@ from tests.simulation.desks import Desk
 from tests.simulation.world import History, Plan, SimulationError, live
 
 SEEDS = range(1, 13)
-MORE_SEEDS = range(13, 41)
+MORE_SEEDS = range(13, 61)
 DAYS = 101
 DESKS = [*Desk.__subclasses__(), *(kind for each in Desk.__subclasses__() for kind in each.__subclasses__())]
 # A short and quiet history, in which the process is killed at each point in turn.
