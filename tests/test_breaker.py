@@ -252,12 +252,14 @@ def test_where_all_who_are_named_for_it_are_down_the_others_are_told(tmp_path: P
         assert "A message to channel team is not accepted and will be tried again: HTTP 401" in told
 
 
-def test_what_wakes_nobody_is_told_to_others_where_only_a_pager_is_named_for_it(office: Office) -> None:
+def test_what_wakes_nobody_is_told_to_others_where_only_a_pager_is_named_for_it(tmp_path: Path) -> None:
     news = replace(a_notice("ntc_1", kind=Kind.INFORM), severity=Severity.INFO)
-    put(office.store, a_delivery("dlv_team", news, channel="team", at=NOW))
-    office.desks["team"].answer = Receipt(Outcome.UNAUTHORISED, "HTTP 401")
-    office.go(0)
-    assert office.taken() == {"pager": 0, "finance": 1, "team": 0}
+    with contextlib.closing(open_store(tmp_path / "budgetd.db", NOW)) as store:
+        office = Office(store)
+        put(store, a_delivery("dlv_team", news, channel="team", at=NOW))
+        office.desks["team"].answer = Receipt(Outcome.UNAUTHORISED, "HTTP 401")
+        office.go(0)
+        assert office.taken() == {"pager": 0, "finance": 1, "team": 0}
 
 
 def test_status_says_that_it_is_open(office: Office, tmp_path: Path) -> None:
