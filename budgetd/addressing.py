@@ -41,8 +41,10 @@ class Addressing:
         (item,) = self._items([notice], [incident])
         routed = self._routed(item) & frozenset(channels)
         deaf |= self.rulebook.pagers if routing.only_informs(notice) else frozenset()
-        if everybody or routed <= deaf:
-            routed |= frozenset(channels) if everybody else frozenset(channels) - deaf
+        if everybody:
+            routed = frozenset(channels)
+        elif routed <= deaf:
+            routed |= frozenset(channels) - deaf
         return self._sent([Addressed(notice, routed)], [item], channels) if channels else ()
 
     def superseded(self, made: Iterable[Notice], sent: Iterable[Delivery]) -> tuple[Superseded, ...]:

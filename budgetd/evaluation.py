@@ -349,8 +349,9 @@ class Evaluator(Judge):
     ) -> Changes | None:
         """Tell the operators of budgetd's own trouble, once for each label. None when that was told before.
 
-        A label of a channel leaves that channel out: it is the one that does not take messages. `everybody`: whatever
-        the routes say, as their channels may be down, too; so they are told where all of those are. Raises StoreError.
+        A label of a channel leaves that channel out: it is the one that does not take messages. Where none of those
+        that the routes name can hear it, the others are told, too. `everybody`: whatever the routes say. Raises
+        StoreError.
         """
         memory = self._store.recall()
         naming = self._naming(memory, Observation(source=""))
