@@ -373,6 +373,63 @@ def test_hours_that_are_left_out_make_no_closed_day_and_are_remarked_on() -> Non
     )
 
 
+class Standing:
+    """What becomes of the answers of a report that has counted nothing after `since`, until it goes on again."""
+
+    def __init__(self, since: datetime) -> None:
+        self.since = since
+
+    def __call__(self, query: dict[str, list[str]], answer: dict[str, Any]) -> dict[str, Any]:
+        shown = [each for each in answer["data"] if each["ending_at"] <= stamp(self.since)]
+        return {**answer, "data": shown}
+
+
+@pytest.mark.parametrize("hours", [0, 1, 2, 5, 9])
+def test_a_report_that_stood_still_keeps_what_it_told_and_makes_up_for_all_of_it_at_once(hours: int) -> None:
+    """No minute of the hour that it stopped in is lost meanwhile, and none of the time since when it goes on."""
+    meter = Meter(steady, change=Standing(NOW))
+    reader = source(meter, billed=midnight(TODAY))
+    told = amounts(reader.read(NOW, None))[TODAY]
+    for minutes in range(20, 60 * hours + 21, 20):
+        meter.now = NOW + MINUTE * minutes
+        report = reader.read(meter.now, None)
+        assert amounts(report) in ({}, {TODAY: told})
+        assert report.through == NOW.replace(second=0)
+    meter.change, meter.now = None, NOW + MINUTE * (60 * hours + 21)
+    report = reader.read(meter.now, None)
+    assert amounts(report)[TODAY] == 25 * (751 + 60 * hours + 21)
+    assert [each.end for each in report.slices[:-1]] == [each.start for each in report.slices[1:]]
+
+
+def unused_left_out(query: dict[str, list[str]], answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "data": [each for each in answer["data"] if each["results"]]}
+
+
+def now_and_then(minute: datetime) -> list[dict[str, Any]]:
+    """Something every tenth minute until noon, and nothing since."""
+    return [row(10**6)] if minute.minute % 10 == 0 and minute < NOON else []
+
+
+def test_where_what_is_without_use_is_left_out_a_quiet_hour_is_no_standstill() -> None:
+    """Nobody has documented whether it is; a warning in each quiet night would be the price of not thinking of it."""
+    meter = Meter(now_and_then, change=unused_left_out)
+    reader = source(meter)
+    for minutes in range(0, 200, 7):
+        meter.now = NOW + MINUTE * minutes
+        report = reader.read(meter.now, None)
+        assert meter.now - report.through <= 15 * MINUTE
+        assert [each.end for each in report.slices[:-1]] == [each.start for each in report.slices[1:]]
+    assert money.total(map(spent, report.slices)) == 25 * (144 + 72)
+
+
+def test_where_one_without_use_was_shown_a_gap_is_lacking() -> None:
+    def stopped(query: dict[str, list[str]], answer: dict[str, Any]) -> dict[str, Any]:
+        return {**answer, "data": [each for each in answer["data"] if each["starting_at"] <= stamp(NOON - MINUTE)]}
+
+    report = source(Meter(now_and_then, change=stopped)).read(NOW, None)
+    assert report.through == NOON
+
+
 def test_no_bucket_at_all_is_missing_data() -> None:
     with pytest.raises(SourceError, match="missing data, not \\$0"):
         source(Shelf(page([]))).read(NOW, None)

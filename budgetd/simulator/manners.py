@@ -13,7 +13,8 @@ class Manners:
     Tokens are counted `usage_delay` after they were used, by whole minutes; with `running_minute` by the second, and
     then the minutes up to the present one are shown with what is counted of them, or empty. `running_hour`: so are
     the hours. With `leaves_out_zeros` a row of the usage report has only the counts that are not zero, so that even
-    `cache_creation` may be missing. `analytics` is the status of the analytics: 200, or 403 or 404 for an organisation
+    `cache_creation` may be missing; with `leaves_out_unused` minutes and hours without use are not in it.
+    `analytics` is the status of the analytics: 200, or 403 or 404 for an organisation
     that has none. Its figures are those of the last full `analytics_refresh` since midnight of 1 January 1970 UTC.
     """
 
@@ -21,5 +22,6 @@ class Manners:
     running_minute: bool = False
     running_hour: bool = True
     leaves_out_zeros: bool = False
+    leaves_out_unused: bool = False
     analytics: int = 200
     analytics_refresh: timedelta = timedelta(hours=4)

@@ -55,6 +55,7 @@ _WEB_SEARCHES = "web_search_requests"
 _COLUMNS = (prices.INPUT, prices.CACHE_1H, prices.CACHE_5M, prices.CACHE_READ, prices.OUTPUT, _WEB_SEARCHES)
 _NESTED = "cache_creation."
 _KEPT_TABLES = 6
+_UNUSED = b'"results":[]}'
 
 _About = dict[str, str | None]
 _Row = tuple[str | None, ...]
@@ -111,7 +112,10 @@ class UsageReport:
         end = min(query.end, self._shown_before(query.width, now))
         starts = range(cursor.place, end, width)
         following = cursor.following(starts[query.limit]) if len(starts) > query.limit else None
-        return reports.page([self._bucket(start, query, now) for start in starts[: query.limit]], following)
+        buckets = [self._bucket(start, query, now) for start in starts[: query.limit]]
+        if self._world.manners.leaves_out_unused and query.width != "1d":
+            buckets = [bucket for bucket in buckets if not bucket.endswith(_UNUSED)]
+        return reports.page(buckets, following)
 
     def _counted(self, now: datetime) -> int:
         """The second before which all use is counted by now."""

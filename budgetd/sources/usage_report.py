@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 from budgetd import clock
 from budgetd.http import BodyTooLargeError, Getter
@@ -66,6 +67,31 @@ class _Valued:
     days: dict[date, tuple[Counts, Priced]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Gaps:
+    """What it means that the API shows no bucket for a time: no use, if it leaves out all buckets without use.
+
+    Nobody has documented whether it does. Where one without use was ever shown, a gap is something that is lacking.
+    """
+
+    seen: bool = False
+    empty_seen: bool = False
+
+    @property
+    def are_without_use(self) -> bool:
+        return self.seen and not self.empty_seen
+
+    def closed(self, found: _Buckets, width: timedelta, start: datetime, until: datetime) -> _Buckets:
+        """The buckets from `start` on, with those that were left out before the last one, or had settled by `until`."""
+        self.empty_seen = self.empty_seen or not all(found.values())
+        self.seen = self.seen or any(later - earlier > width for earlier, later in pairwise(sorted(found)))
+        if not self.are_without_use:
+            return found
+        last = max([floor(until, width), *(each + width for each in found)])
+        whole = (start + width * number for number in range((last - start) // width))
+        return {each: found.get(each, _NOTHING) for each in whole}
+
+
 class UsageReport:
     """The usage report as a source of estimated days: today, and the days before it that have no bill yet.
 
@@ -97,6 +123,7 @@ class UsageReport:
         self._asks_speed = SPEED_BETA in betas
         self._limits = dict(_LIMITS)
         self._known = Known()
+        self._gaps = _Gaps()
         self._remarks: set[str] = set()
         self._remarked: set[str] = set()
         self._memory: _Memory | None = None
@@ -122,7 +149,10 @@ class UsageReport:
         now = now.astimezone(UTC)
         if len(self._known) > _MOST_KNOWN:
             self._known = Known()
-        memory = self._counted(now, self._monotonic() + self._fetch_seconds)
+        deadline, left_out = self._monotonic() + self._fetch_seconds, self._gaps.are_without_use
+        memory = self._counted(now, deadline)
+        if self._gaps.are_without_use is not left_out:
+            memory = self._counted(now, deadline)
         through = _through(memory, now)
         report = self._report(memory, through, now)
         self._memory = memory
@@ -144,23 +174,25 @@ class UsageReport:
     def _counted(self, now: datetime, deadline: float) -> _Memory:
         """Everything that is known by now. Each new hour the last ones are read again, minutes until they settle."""
         first, split = first_unbilled(now.date(), self._billed_through()), floor(now, HOUR) - HOUR
-        before = self._memory
-        if before is not None and (before.first, before.split) == (first, split) and before.read_at <= now:
-            hours, minutes, since = before.hours, before.minutes, floor(before.read_at - _SETTLED, MINUTE)
-        else:
-            hours, minutes, since = {}, before.minutes if before else {}, split
-        settled = floor(now - _SETTLED, MINUTE)
-        since = max(split, since)
-        ahead = floor(now, MINUTE) + MINUTE
+        before, known = self._memory, self._memory.minutes if self._memory is not None else {}
+        same = before is not None and (before.first, before.split) == (first, split) and before.read_at <= now
+        # What stood still at the last reading was not told, however long ago it was used.
+        until = _told_until(before) if before is not None else split
+        since = max(split, floor(until - _SETTLED, MINUTE)) if same else split
+        settled, ahead = floor(now - _SETTLED, MINUTE), floor(now, MINUTE) + MINUTE
         fresh = self._fetch(MINUTE, since, ahead, deadline, settled_before=settled)
-        kept = {start: counts for start, counts in minutes.items() if split <= start < since}
-        minutes = kept | _reused(minutes, fresh)
-        if not hours or _lacks_minutes(minutes, split + HOUR, now):
+        kept = {start: counts for start, counts in known.items() if midnight(first) <= start < since}
+        minutes = kept | _reused(known, fresh)
+        hours = before.hours if same and before is not None else {}
+        if not hours or until < split or _lacks_minutes(minutes, split + HOUR, now):
             hours = self._hours(before, first, split, deadline, settled)
-        if len([start for start in hours if start < split]) < (split - midnight(first)) // HOUR:
+        told = [start for start, counts in hours.items() if start < split and _is_told(counts)]
+        if len(told) < (split - midnight(first)) // HOUR:
             self._remarks.add(
                 "the usage report leaves hours out: they are taken as without use, and the day as unclosed"
             )
+        # An hour that is not told as a whole yet goes on by its minutes.
+        minutes = {start: each for start, each in minutes.items() if start >= split or floor(start, HOUR) not in hours}
         return _Memory(first, split, now, hours, minutes, self._whole_days(before, hours, first, split))
 
     def _hours(
@@ -169,7 +201,7 @@ class UsageReport:
         """The hours up to the running one; of those that were read before only the last few are read again."""
         start, kept = midnight(first), before.hours if before else {}
         if before is not None and before.hours and before.first <= first:
-            start = max(start, min(before.split, split) - _REREAD)
+            start = max(start, min(before.split, split, floor(_told_until(before), HOUR)) - _REREAD)
         fresh = self._fetch(HOUR, start, split + 2 * HOUR, deadline, settled_before=settled)
         older = {each: counts for each, counts in kept.items() if midnight(first) <= each < start}
         return older | _reused(kept, fresh)
@@ -239,7 +271,7 @@ class UsageReport:
         before, kept = self._valued.slices, {}
         for start, end, counts in sorted([*hours, *_recent(memory)], key=lambda each: each[0]):
             known = before.get(start)
-            if known is None or known[0] is not counts:
+            if known is None or known[0] is not counts or known[1].end != end:
                 lines = price(counts, self._valued.rates, start.date()).lines
                 known = counts, CostSlice(start, end, lines)
             kept[start] = known
@@ -251,8 +283,13 @@ class UsageReport:
     def _fetch(
         self, width: timedelta, start: datetime, end: datetime, deadline: float, *, settled_before: datetime
     ) -> _Buckets:
-        """The buckets that start in [start, end), those that the API shows; all pages of them, or SourceError."""
+        """The buckets that start in [start, end), those that the API shows; all pages of them, or SourceError.
+
+        What is older than `settled_before` has had time to be counted.
+        """
         groups = self._walk(width, start, end, _GROUPS, deadline)
+        if width != DAY:
+            groups = self._gaps.closed(groups, width, start, min(end, settled_before + MINUTE))
         if not self._asks_speed:
             return groups
         try:
@@ -387,6 +424,11 @@ def _lacks_minutes(minutes: _Buckets, running: datetime, now: datetime) -> bool:
     return now >= running + _SETTLED and not any(start >= running for start in minutes)
 
 
+def _is_told(counts: Counts) -> bool:
+    """Whether the API showed the bucket: one that it left out is taken as without use, and may be lacking after all."""
+    return counts is not _NOTHING
+
+
 def _summed(parts: Iterable[Counts]) -> dict[Used, int]:
     sums: dict[Used, int] = {}
     for part in parts:
@@ -400,12 +442,12 @@ def _span(memory: _Memory, now: datetime) -> int:
 
 
 def _is_complete(memory: _Memory, day: date, now: datetime) -> bool:
-    """Whether the day is over, had time to be counted, and none of its hours or minutes is missing."""
+    """Whether the day is over, had time to be counted, and each of its hours or minutes was told."""
     if now < midnight(day + DAY) + _SETTLED:
         return False
-    parts = [(start, start + HOUR) for start in memory.hours if start < memory.split]
-    parts += [(start, end) for start, end, _ in _recent(memory)]
-    inside = sum((end - start for start, end in parts if start.date() == day), timedelta())
+    parts = [(start, start + HOUR, counts) for start, counts in memory.hours.items() if start < memory.split]
+    told = ((start, end) for start, end, counts in parts + _recent(memory) if _is_told(counts))
+    inside = sum((end - start for start, end in told if start.date() == day), timedelta())
     return inside == DAY
 
 
@@ -416,6 +458,11 @@ def _through(memory: _Memory, now: datetime) -> datetime:
     if not ends:
         raise _unreadable("no bucket that is over; that is missing data, not $0")
     return max(ends)
+
+
+def _told_until(memory: _Memory) -> datetime:
+    """Up to where the reading told of use: less than until it was made, when the report stood still."""
+    return min(memory.read_at, _through(memory, memory.read_at))
 
 
 def _newest_use(memory: _Memory) -> datetime | None:
