@@ -208,6 +208,25 @@ def test_midnight_is_no_end_of_a_runaway(tmp_path: Path) -> None:
         assert here.reasons() == ["step_reached", "step_reached", "slowed_down"]
 
 
+def test_hours_that_are_told_again_after_a_start_are_not_the_present(tmp_path: Path) -> None:
+    """The vendor's hours end before the runaway began: they are no sign that it slowed down."""
+    burst = Runaway.beginning(instant("11-18T13:00"), RESEARCH, OPUS.id, Decimal(400), 5 * HOUR)
+    with scene(tmp_path, small().with_events(burst), instant("11-18T12:00"), RULE) as here:
+        here.warm_up(now := instant("11-18T12:30"))
+        now = minutes(here, now, instant("11-18T14:00"))
+        assert here.reasons() == ["step_reached", "step_reached"]
+        here.start(now)
+        here.api.failing = {"usage_report": 503}
+        for _ in range(10):
+            here.priced(now := now + 5 * MINUTE)
+            here.bill(now)
+        (incident,) = here.store.incidents()
+        assert (incident.state, len(here.notices)) == (State.OPEN, 2)
+        here.api.failing = {}
+        minutes(here, now, now + 10 * MINUTE)
+        assert len(here.notices) == 2
+
+
 def test_bursts_close_to_each_other_are_one_incident(tmp_path: Path) -> None:
     bursts = [
         Runaway.beginning(instant(f"11-18T13:{start:02}"), CHAT, SONNET.id, Decimal(400), 8 * MINUTE)

@@ -83,10 +83,11 @@ class Rate(Limited):
         return self.splits(scope) and period.is_part_of_a_day
 
     def findings(self, spend: Spend, period: Period, watched: Collection[Scope]) -> Iterator[Finding]:
-        """Says nothing of a window with a gap. A watched scope is as fast as it was in the fastest window that ends
+        """Says nothing of a window with a gap, nor of one that ends before the data does: after a start the sources
+        have yet to tell the newest parts again. A watched scope is as fast as it was in the fastest window that ends
         within this one: a calm minute between two bursts is no end.
         """
-        if not spend.recent.covers(period):
+        if not spend.recent.covers(period) or (spend.through is not None and period.end < spend.through):
             return
         rates = _hourly(spend.recent.totals(self.view(), period), period)
         for scope in sorted({*(scope for scope, rate in rates.items() if rate >= self.lowest), *watched}):
