@@ -19,8 +19,8 @@ NAMES_EVERY = timedelta(hours=1)
 NAMES_AT_LAST = timedelta(hours=2)
 # So many billed days teach prices; older ones have taught theirs.
 LESSON = timedelta(days=8)
-# So many polls wait for the first bill to teach prices; then the list's have to do.
-MOST_POLLS_WITHOUT_PRICES = 60
+# So many polls wait for the first bill to teach prices, and for the vendor's own hours; then it goes on without.
+MOST_POLLS_WAITED = 60
 
 
 class Line(Protocol):
@@ -187,9 +187,11 @@ class Reader:
 class UsageReader(Reader):
     """Reads same-day use, and after each new bill the closed days that prices are learned from.
 
-    `billed_through` tells how far the bill reaches (None: not known), `knows_prices` whether any bill taught one. Until
-    then the first polls bring no report but lessons, once the bill is there: an estimate at list prices would raise
-    false alarms wherever there is a discount. It is not waited for without end.
+    `billed_through` tells how far the bill reaches (None: not known), `knows_prices` whether any bill taught one,
+    `hours_asked` whether it is known by now if the vendor has priced hours itself. Until both are so the first polls
+    bring no report but lessons: an estimate at list prices would raise false alarms wherever there is a discount, and
+    one in the place of hours that the vendor had priced would change figures at each start. It is not waited for
+    without end.
     """
 
     # They are the reader of the bill's to ask for.
@@ -204,20 +206,25 @@ class UsageReader(Reader):
         directory: Directory,
         billed_through: Callable[[], datetime | None],
         knows_prices: Callable[[], bool],
+        hours_asked: Callable[[], bool],
     ) -> None:
         super().__init__(source, account, pinned, line, directory)
         self._usage = source
         self._billed_through = billed_through
         self._knows_prices = knows_prices
+        self._hours_asked = hours_asked
         self._learned_from: datetime | None = None
-        self._patience = MOST_POLLS_WITHOUT_PRICES
+        self._patience = MOST_POLLS_WAITED
 
     def _report(self, now: datetime, since: date | None) -> Report | None:
         self._patience -= 1
-        if self._patience >= 0 and self._learned_from is None and not self._knows_prices():
+        if self._patience >= 0 and not (self._may_price() and self._hours_asked()):
             return None
         self._patience = 0
         return super()._report(now, since)
+
+    def _may_price(self) -> bool:
+        return self._learned_from is not None or self._knows_prices()
 
     def _lessons(self) -> tuple[UsageDay, ...]:
         billed = self._billed_through()
@@ -238,6 +245,14 @@ class OptionalReader(Reader):
     """
 
     names_every = NAMES_AT_LAST
+    asked = False
+    """Whether it was asked by this process, whatever came of it. For any thread."""
+
+    def observe(self, now: datetime, since: date | None) -> Observation:
+        try:
+            return super().observe(now, since)
+        finally:
+            self.asked = True
 
     def _read(self, now: datetime, since: date | None) -> Observation:
         seen = super()._read(now, since)

@@ -37,7 +37,7 @@ def readers(
     if source == "cost_report":
         return (bill,)
     priced = _priced_hours_reader(connect(ANALYTICS_BETA), known, judge, directory)
-    return bill, priced, _usage_reader(connect(), betas, known, judge, directory)
+    return bill, priced, _usage_reader(connect(), betas, known, judge, directory, lambda: priced.asked)
 
 
 def _bill_reader(line: Connection, known: Memory, directory: Directory) -> Reader:
@@ -45,7 +45,7 @@ def _bill_reader(line: Connection, known: Memory, directory: Directory) -> Reade
     return Reader(report, AdminAccount(line), known.organisation, line, directory)
 
 
-def _priced_hours_reader(line: Connection, known: Memory, judge: Judge, directory: Directory) -> Reader:
+def _priced_hours_reader(line: Connection, known: Memory, judge: Judge, directory: Directory) -> OptionalReader:
     account = AdminAccount(line)
     hours = _analytics(line, account, known, judge, history=False)
     return OptionalReader(hours, account, known.organisation, line, directory)
@@ -62,7 +62,14 @@ def _analytics(line: Connection, account: AdminAccount, known: Memory, judge: Ju
     )
 
 
-def _usage_reader(line: Connection, betas: Sequence[str], known: Memory, judge: Judge, directory: Directory) -> Reader:
+def _usage_reader(
+    line: Connection,
+    betas: Sequence[str],
+    known: Memory,
+    judge: Judge,
+    directory: Directory,
+    hours_asked: Callable[[], bool],
+) -> Reader:
     # Before anything was judged prices are what the state has: the list's would raise false alarms.
     rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
     return UsageReader(
@@ -73,4 +80,5 @@ def _usage_reader(line: Connection, betas: Sequence[str], known: Memory, judge: 
         directory,
         lambda: judge.billed_through,
         lambda: bool((judge.rates or rates).learned),
+        hours_asked,
     )

@@ -68,7 +68,7 @@ class Pair:
         self.bill, self.use = Place("cost_report", key_of), Place("usage_report", key_of)
         self.bill_reader = Reader(self.bill, self.bill, pinned, self.bill, directory)
         self.use_reader = UsageReader(
-            cast(UsageReport, self.use), self.use, pinned, self.use, directory, lambda: None, lambda: True
+            cast(UsageReport, self.use), self.use, pinned, self.use, directory, lambda: None, lambda: True, lambda: True
         )
 
     @property
