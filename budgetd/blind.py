@@ -23,7 +23,7 @@ from budgetd.model import (
     identity,
 )
 from budgetd.period import Period
-from budgetd.wording import CLOCK, ago, instant
+from budgetd.wording import CLOCK, SAME_DAY_SOURCE, ago, instant
 
 # Not a name that a rule of the file can have.
 BLIND_RULE = "budgetd:blind"
@@ -46,8 +46,12 @@ OVERDUE = timedelta(minutes=10)
 
 # One key reads every source: that it does not do is said by the source that finds it first.
 _OF_THE_KEY = frozenset({Failure.REFUSED, Failure.FOREIGN})
-# No source is read more rarely. What began further apart is two troubles.
-_SAME_TROUBLE = timedelta(hours=1)
+# One API serves them: that it is down is said by the source that is read most often, for the bill as well.
+_OF_THE_API = frozenset({Failure.UNREACHABLE, Failure.UNAVAILABLE})
+_BILL = "cost_report"
+_BESIDES = {_BILL: SAME_DAY_SOURCE, SAME_DAY_SOURCE: _BILL}
+# The bill is read hourly, give or take. What began further apart is two troubles.
+_SAME_TROUBLE = timedelta(minutes=90)
 # These do not mend themselves: waiting would only be silence.
 _AT_ONCE = frozenset({*_OF_THE_KEY, Failure.REJECTED})
 _STEP = {Severity.WARNING: Decimal(1), Severity.CRITICAL: Decimal(2)}
@@ -115,6 +119,14 @@ def is_well(health: Mapping[str, Health], sources: Iterable[str], outbox: Iterab
     return sees and all(now - delivery.wanted_at < OVERDUE for delivery in outbox)
 
 
+def is_seen_besides(health: Mapping[str, Health], source: str, now: datetime) -> bool:
+    """Whether the bill is read while same-day use is not, or the other way round."""
+    other = health.get(_BESIDES.get(source, ""))
+    if other is None or other.failing_since is not None or other.last_good is None:
+        return False
+    return now - other.last_good <= _SAME_TROUBLE
+
+
 def is_of_blindness(notice: Notice) -> bool:
     """Whether the notice says that something is not seen, or is again."""
     return notice.facts.rule == BLIND_RULE
@@ -132,7 +144,8 @@ def seen(health: Health, now: datetime) -> Sight:
 
 def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable[Health] = ()) -> Sight:
     """After a failed reading: a warning after three polls and 15 minutes (at once where waiting mends nothing),
-    critical after six polls and two hours. Each is said once; of the key, once for all sources (`others`)."""
+    critical after six polls and two hours. Each is said once; what is not of this source alone, by one of them
+    (`others`) for all."""
     since = health.failing_since or now
     after = replace(
         health,
@@ -144,7 +157,7 @@ def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable
     severity = _severity(after, now - since)
     if severity is None or (health.announced is not None and severity.rank <= health.announced.rank):
         return Sight(after)
-    if any(_is_said_by(other, after, since) for other in others):
+    if any(_is_said_by(other, after) for other in others):
         return Sight(after)
     after = replace(after, announced=severity, sequence=health.sequence + 1)
     incident = _incident(after, since, now, State.OPEN)
@@ -152,12 +165,20 @@ def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable
     return Sight(after, Decision(incident, Kind.TRIGGER, reason, severity, _STEP[severity]))
 
 
-def _is_said_by(other: Health, health: Health, since: datetime) -> bool:
-    """Whether the other source already speaks of the key, for both."""
-    if other.source == health.source or health.failure not in _OF_THE_KEY or other.failure is not health.failure:
+def _is_said_by(other: Health, health: Health) -> bool:
+    """Whether the other source already speaks of the same trouble, for both: it will also say that it is critical."""
+    if other.source == health.source or other.announced is None or not _are_one(other.failure, health):
         return False
-    begun = other.failing_since
-    return other.announced is not None and begun is not None and timedelta(0) <= since - begun <= _SAME_TROUBLE
+    if other.failing_since is None or health.failing_since is None:
+        return False
+    return abs(health.failing_since - other.failing_since) <= _SAME_TROUBLE
+
+
+def _are_one(failure: Failure | None, health: Health) -> bool:
+    """Whether what the other source met is the source's own trouble as well: the key's, or of the bill the API's."""
+    if health.failure in _OF_THE_KEY:
+        return failure is health.failure
+    return health.source == _BILL and {failure, health.failure} <= _OF_THE_API
 
 
 def _severity(health: Health, lasting: timedelta) -> Severity | None:

@@ -104,8 +104,13 @@ def of_person(
     return replace(notice, facts=facts)
 
 
-def of_blindness(decision: Decision, health: Health, naming: Naming, now: datetime) -> Notice:
-    """The notice that a source cannot be read, or can again. `health` is as it was when that was decided."""
+def of_blindness(
+    decision: Decision, health: Health, naming: Naming, now: datetime, *, seen_besides: bool = False
+) -> Notice:
+    """The notice that a source cannot be read, or can again. `health` is as it was when that was decided.
+
+    `seen_besides`: another source still tells of spend.
+    """
     label = Label("source", health.source, health.source.replace("_", " "))
     facts = Facts(
         organisation=naming.names.organisation.name,
@@ -115,6 +120,7 @@ def of_blindness(decision: Decision, health: Health, naming: Naming, now: dateti
         period=Period(decision.incident.opened_at, now),
         data_through=health.last_good,
         text=health.message,
+        seen_besides=seen_besides,
     )
     return _notice(decision, facts, now)
 

@@ -67,6 +67,7 @@ _WHY = {
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
+_WITHOUT_THE_BILL = "Alerts go on by estimates; until it is read again none of them is billed, or taken back by a bill."
 _CLOCK_IS_OFF = "Days and periods begin and end by this clock, so alerts may come early or late. Set it, best by NTP."
 _CLOCK_AGREES = "It agrees with the API's again."
 # The period is over.
@@ -98,7 +99,7 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
         text = _clock_title(notice)
     elif notice.reason is Reason.BLIND:
         since = f" since {instant(facts.data_through)}" if facts.data_through else ""
-        text = f"budgetd cannot see {'same-day ' if _is_of(facts, SAME_DAY_SOURCE) else ''}spend{since}"
+        text = f"budgetd cannot {_unseen(facts)}{since}"
     elif facts.digest is not None:
         text = _digest_title(facts.digest)
     elif notice.reason in _BUDGETD_TITLES:
@@ -108,8 +109,15 @@ def title(notice: Notice, name_limit: int = NAME_LIMIT) -> str:
     return shorten(text, TITLE_LIMIT)
 
 
+def _unseen(facts: Facts) -> str:
+    """What a blind source leaves undone, by whether another one still tells of spend."""
+    if not facts.seen_besides:
+        return "see spend"
+    return "see same-day spend" if _is_of(facts, SAME_DAY_SOURCE) else "read the bill"
+
+
 def _is_of(facts: Facts, source: str) -> bool:
-    """Whether it is that source that is blind. One that only estimates: the bill is read, or is blind on its own."""
+    """Whether it is that source that is blind."""
     return any(label.id == source for label in facts.scope)
 
 
@@ -242,8 +250,8 @@ def why(notice: Notice) -> str:
         return _step_sentence(notice.facts)
     if notice.reason in (Reason.BLIND, Reason.RECOVERED) and _is_of(notice.facts, CLOCK):
         return _CLOCK_IS_OFF if notice.reason is Reason.BLIND else _CLOCK_AGREES
-    if notice.reason is Reason.BLIND and _is_of(notice.facts, SAME_DAY_SOURCE):
-        return _WITHOUT_ESTIMATES
+    if notice.reason is Reason.BLIND and notice.facts.seen_besides:
+        return _WITHOUT_ESTIMATES if _is_of(notice.facts, SAME_DAY_SOURCE) else _WITHOUT_THE_BILL
     return " ".join(part for part in (_by_hand(notice), _WHY.get(notice.reason, "")) if part)
 
 

@@ -234,8 +234,8 @@ def test_how_far_the_clock_is_off_in_words(skew: float, words: str) -> None:
     ("failure", "minutes", "said"),
     [
         (REFUSED, 0, False),
-        (REFUSED, 60, False),
-        (REFUSED, 61, True),  # what is left of a source that is not read any more must not silence this one
+        (REFUSED, 90, False),
+        (REFUSED, 91, True),  # what is left of a source that is not read any more must not silence this one
         (Failure.FOREIGN, 0, True),  # another trouble
         (REJECTED, 0, True),
     ],

@@ -127,13 +127,30 @@ def _incidents(here: Scene) -> dict[str, object]:
     return {each.id: (each.state, each.announced, each.severity, each.sequence, each.opened_at) for each in found}
 
 
-def test_a_whole_api_that_is_down_is_told_of_each_source(here: Scene) -> None:
+def test_a_whole_api_that_is_down_is_one_trouble(here: Scene) -> None:
+    """It is told by the source that is read most often, and what is not seen is all there is."""
     here.api.failing = {"v1": 503}
-    _poll(here, START, 35)
-    assert [each.facts.scope[0].id for each in here.notices] == [USAGE, BILL, USAGE, BILL]
+    now = _poll(here, START, 35)
+    assert [each.facts.scope[0].id for each in here.notices] == [USAGE, USAGE]
+    assert {each.title for each in here.channel.messages[-2:]} == {
+        "budgetd cannot see spend since 18 Nov 2026 14:09 UTC"
+    }
     here.api.failing = {}
-    _poll(here, START + timedelta(hours=3), 2)
-    assert here.reasons()[4:] == ["recovered", "recovered"]
+    _poll(here, now, 2)
+    assert here.reasons() == ["blind", "blind", "recovered"]
+
+
+def test_a_bill_that_stays_away_when_the_rest_is_back_speaks_for_itself(here: Scene) -> None:
+    here.api.failing = {"v1": 503}
+    now = _poll(here, START, 10)
+    here.api.failing = {BILL: 503}
+    now = _poll(here, now, 2)
+    assert [each.facts.scope[0].id for each in here.notices] == [USAGE, USAGE, BILL]
+    assert here.channel.messages[-1].title == "budgetd cannot read the bill since 18 Nov 2026 14:09 UTC"
+    assert "Alerts go on by estimates" in here.channel.messages[-1].body
+    here.api.failing = {}
+    _poll(here, now, 2)
+    assert here.reasons() == ["blind", "recovered", "blind", "recovered"]
 
 
 def _poll(here: Scene, start: datetime, times: int) -> datetime:

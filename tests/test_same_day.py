@@ -387,6 +387,7 @@ def test_without_the_usage_report_the_bill_is_evaluated_as_ever(tmp_path: Path, 
     with scene(tmp_path, world, at("11-18T11:00"), DAY_CAP, JUMP) as here:
         here.warm_up(at("11-18T12:00"))
         here.usage(at("11-18T16:00"))
+        here.bill(at("11-18T16:00"))
         assert sorted(here.reasons()) == ["step_reached", "step_reached"]
         here.notices.clear()
         here.api.failing = {USAGE: status}

@@ -101,7 +101,7 @@ class Facts:
 
     Amounts are dollars; dollars an hour where there is a `pace`. `text` carries what has no figures (blind,
     undeliverable, a test message); then `period`, `amount` and `limit` are None. `person` and `comment`: who did it
-    by hand, and why.
+    by hand, and why. `seen_besides`: of a source that cannot be read; another one still tells of spend.
     """
 
     organisation: str
@@ -127,6 +127,7 @@ class Facts:
     forecast: Forecast | None = None
     history: History | None = None
     increase: Increase | None = None
+    seen_besides: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,22 +9,23 @@ from budgetd.model import Failure
 from budgetd.period import DAY, midnight
 from tests.simulation.promises import Expected
 
-_SCOPE = (("source", "cost_report"),)
-
 
 class Sight:
     """The naive judge's memory of the polls that failed in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "cost_report") -> None:
+        self.source = source
         self.since: datetime | None = None
         self.failures = 0
         self.announced: str | None = None
         self.said = 0
+        self.failure: Failure | None = None
 
-    def not_seen(self, failure: Failure, wall: datetime) -> list[Expected]:
-        """After a failed poll that was kept."""
+    def not_seen(self, failure: Failure, wall: datetime, others: Iterable[Sight] = ()) -> list[Expected]:
+        """After a failed poll that was kept. What is the trouble of all sources is said by one of the `others`, too."""
         self.since = self.since or wall
         self.failures += 1
+        self.failure = failure
         lasting = wall - self.since
         if self.failures >= 6 and lasting >= timedelta(hours=2):
             severity = "critical"
@@ -36,9 +37,20 @@ class Sight:
             return []
         if self.announced in ("critical", severity):
             return []
+        if any(other.speaks_for(self) for other in others):
+            return []
         self.announced = severity
         reason = "refused" if failure is Failure.REFUSED else "blind"
         return [self._notice("firing", reason, severity)]
+
+    def speaks_for(self, other: Sight) -> bool:
+        """Whether it said already what is the other's trouble as well: the key's, or of the bill that all is down."""
+        if self.announced is None or self.since is None or other.since is None:
+            return False
+        down = {Failure.UNAVAILABLE, Failure.UNREACHABLE}
+        one = {self.failure, other.failure} == {Failure.REFUSED}
+        one |= other.source == "cost_report" and self.failure in down and other.failure in down
+        return one and abs(other.since - self.since) <= timedelta(minutes=90)
 
     def read(self, days: Iterable[date], wall: datetime) -> list[Expected]:
         """After a whole report that was kept: it counts unless the bill of the day before yesterday is not there."""
@@ -48,12 +60,12 @@ class Sight:
     def seen(self) -> list[Expected]:
         """After a good poll that was kept."""
         made = [self._notice("resolved", "recovered", None, self.announced)] if self.announced is not None else []
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self.source)  # type: ignore[misc]
         return made
 
     def _notice(self, kind: str, reason: str, severity: str | None, weight: str = "") -> Expected:
         assert self.since is not None
         self.said += 1
         start = f"{self.since:%Y-%m-%dT%H:%M:%SZ}"
-        key = ("budgetd:blind", _SCOPE, start)
+        key = ("budgetd:blind", (("source", self.source),), start)
         return Expected(key, self.said, kind, reason, start, severity, weight=severity or weight)
