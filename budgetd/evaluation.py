@@ -66,6 +66,13 @@ class Observation:
     optional: bool = False
 
     @property
+    def read(self) -> Basis:
+        """What was read: the bill, estimates, or hours that the vendor has priced beside both."""
+        if self.source not in BILLS:
+            return Basis.ESTIMATED
+        return Basis.MIXED if self.optional else Basis.BILLED
+
+    @property
     def is_only_the_start(self) -> bool:
         """Whether the source has yet to give a first report: it waits for what it needs, or taught prices first."""
         return self.report is None and self.error is None and bool(self.source)
@@ -124,7 +131,8 @@ class Judge:
         own = self._own_matters(intake.drifts, observation.report, naming, now)
         for sight in sights:
             if sight.decision is not None:
-                blindness = notices.of_blindness(sight.decision, sight.health, naming, now)
+                besides = blind.is_seen_besides(memory.health, sight.health.source, now)
+                blindness = notices.of_blindness(sight.decision, sight.health, naming, now, seen_besides=besides)
                 own.append((sight.decision.incident, blindness))
         incidents = (*verdict.incidents, *(incident for incident, _ in own))
         rates = self._table(memory)
@@ -244,7 +252,7 @@ class Judge:
             seen_before=memory.through,
             edited=frozenset(name for name, state in known.items() if state.stakes != rules[name].stakes),
             polled=observation.report is not None,
-            read=Basis.BILLED if observation.source in BILLS else Basis.ESTIMATED,
+            read=observation.read,
             default_severity=self.rulebook.default_severity,
             first_look=observation.report is not None and observation.source not in memory.throughs,
         )

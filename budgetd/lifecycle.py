@@ -20,8 +20,8 @@ from budgetd.rules import Rule
 
 # An incident ends by correction only when the amount is more than 2 % below its lowest announced step.
 CORRECTION_MARGIN = Decimal("0.98")
-# A period whose bill is still awaited so long after its end is history all the same.
-BILL_AWAITED = timedelta(days=1)
+# A period whose bill is still awaited when the data is so far beyond its end is history all the same.
+BILL_AWAITED = timedelta(days=2)
 WATCHED_UNTIL = timedelta(hours=6)
 
 
@@ -39,7 +39,7 @@ class Event(StrEnum):
     PASSED = "passed"  # the same, because a rolling window has moved on; also from what was resolved by hand
     SLOWED = "slowed"  # the same, of a rate
     UNSURE = "unsure"  # below the margin, but not in a complete poll
-    UNREAD = "unread"  # below the margin, but the poll was of the other source: it proves nothing new
+    UNREAD = "unread"  # below the margin, but the poll was of another source: it proves nothing new
     RAISED_CLEAR = "raised_clear"  # an edited limit leaves no step reached
     RAISED_OVER = "raised_over"  # an edited limit leaves only lower steps reached
     PERIOD_OVER = "period_over"
@@ -131,7 +131,8 @@ class Situation:
 
     `current`: each rule's period that holds the newest data. `unseen`: rules that were never evaluated with data.
     `edited`: rules whose figures changed since their last evaluation. `polled`: the findings come from a complete
-    new reading, not only from an edit; `read` is what that reading was of, estimates or the bill (None: all there is).
+    new reading, not only from an edit; `read` is what that reading was of: estimates, the bill, or the hours that stand
+    between them (None: all there is).
     `first_look`: it is the first one of its source ever, so what is over may have been so for long. `silenced`: the
     incidents that nobody wants to be reminded of now.
     """
@@ -316,11 +317,20 @@ def _as_announced(situation: Situation, incident: Incident, finding: Finding) ->
         return Event.NEAR
     if not finding.complete or not situation.polled:
         return Event.UNSURE
-    if situation.read is not None and (situation.read is Basis.ESTIMATED) != (finding.basis is Basis.ESTIMATED):
+    if not _is_read(situation, finding):
         return Event.UNREAD
     if finding.pace is not None:
         return Event.SLOWED
     return Event.BELOW if finding.period == incident.period else Event.PASSED
+
+
+def _is_read(situation: Situation, finding: Finding) -> bool:
+    """Whether the reading could tell: the bill of what has a bill in it, estimates of what is only estimated.
+
+    The hours that the vendor has priced are a part of neither's word.
+    """
+    needed = Basis.ESTIMATED if finding.basis is Basis.ESTIMATED else Basis.BILLED
+    return situation.read in (None, needed)
 
 
 def _is_live(situation: Situation, rule: str, period: Period) -> bool:
@@ -331,7 +341,7 @@ def _is_live(situation: Situation, rule: str, period: Period) -> bool:
     if billed is None or seen is None or period.end <= billed:
         return False
     # Watched until its end, or nearly: what was missed altogether is history.
-    return seen >= period.end - WATCHED_UNTIL and situation.current[rule].start - period.end <= BILL_AWAITED
+    return period.end - WATCHED_UNTIL <= seen <= period.end + BILL_AWAITED
 
 
 def _awaits_the_bill_again(situation: Situation, incident: Incident | None) -> bool:

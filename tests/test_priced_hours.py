@@ -16,7 +16,7 @@ from budgetd.money import total
 from budgetd.period import DAY, midnight
 from budgetd.simulator import worlds
 from budgetd.simulator.organisation import Span, World
-from budgetd.simulator.script import Late, Runaway
+from budgetd.simulator.script import Late, Restatement, Runaway
 from tests.same_day import HOUR, MINUTE, OPUS, RESEARCH, UNCOUNTED, USAGE, Scene, at, counted, scene, small
 
 TODAY, TOMORROW = date(2026, 11, 18), date(2026, 11, 19)
@@ -189,6 +189,42 @@ def test_in_every_order_of_polls_each_hour_counts_once(
 def through(here: Scene) -> datetime:
     """How far what is kept of the day reaches, by the estimates."""
     return here.store.recall().throughs[USAGE]
+
+
+def test_priced_hours_do_not_confirm_a_lower_bill(tmp_path: Path) -> None:
+    """They are read every few minutes and say nothing of a day that has a bill."""
+    burst = Runaway.beginning(at("11-18T13:00"), RESEARCH, OPUS.id, Decimal(200), HOUR)
+    world = small().with_events(burst, Restatement(TODAY, 1, Decimal("0.4")))
+    with scene(tmp_path, world, at("11-18T11:00"), DAY_CAP) as here:
+        here.warm_up(at("11-18T12:00"))
+        here.usage(at("11-18T23:50"))
+        here.usage(at("11-19T00:30"))
+        here.bill(now := at("11-19T05:01"))
+        for _ in range(6):
+            poll(here, now := now + 5 * MINUTE)
+        assert here.incident("day", TODAY).state is State.DOUBTFUL, here.reasons("day")
+        here.bill(now + 30 * MINUTE)
+        assert here.reasons("day") == ["step_reached", "restated"]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_start_does_not_put_an_estimate_in_the_place_of_priced_hours(tmp_path: Path, status: int) -> None:
+    """What the vendor has priced is lower than the estimate: a page at each restart would be the price of haste."""
+    world = small().with_events(Restatement(TODAY, 1, Decimal("0.6")), Late(TODAY, 20 * HOUR))
+    with scene(tmp_path, world, at("11-18T11:00"), MONTH_CAP) as here:
+        here.warm_up(at("11-18T12:00"))
+        poll(here, now := at("11-19T04:30"))
+        known = here.kept(TODAY, TOMORROW)
+        assert known < expected(world, TODAY, midnight(TODAY), midnight(TOMORROW), midnight(TODAY))
+        here.start(now := at("11-19T04:32"))
+        here.priced_reader.asked = False  # type: ignore[attr-defined]
+        here.api.failing = {"analytics": status} if status != 200 else {}
+        assert here.usage(now).observation.is_only_the_start
+        assert here.kept(TODAY, TOMORROW) == known
+        here.priced(now := at("11-19T04:33"))
+        assert not here.usage(now).observation.is_only_the_start
+        estimated = expected(world, TODAY, midnight(TODAY), midnight(TOMORROW), midnight(TODAY))
+        assert here.kept(TODAY, TOMORROW) == (known if status == 200 else estimated), "they fail, so it is estimated"
 
 
 def test_a_refresh_in_the_middle_of_a_reading_is_no_trouble(tmp_path: Path) -> None:
