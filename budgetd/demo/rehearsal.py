@@ -56,6 +56,7 @@ class _Process:
 
     store: Store
     bill: Reader
+    priced: Reader
     use: Reader
     evaluator: Evaluator
     outbox: Outbox
@@ -81,10 +82,12 @@ def play(stage: Stage) -> Iterator[Step]:
 
 
 def _minutes(stage: Stage, process: _Process) -> Iterator[Step]:
-    """Today, until the agent that burns money was told of."""
+    """Today, until the agent that burns money was told of. Use is read once it is known if the vendor prices hours."""
+    reader = process.priced
     for now in story.minutes():
         stage.clock.set(now)
-        ticked = tick(process.use, process.evaluator, process.outbox, process.inbox, now)
+        ticked = tick(reader, process.evaluator, process.outbox, process.inbox, now)
+        reader = process.use
         retried = tuple(_retries(process, stage.clock, now + story.MINUTE))
         yield Step(now, ticked, first=False, restarted=False, retried=retried)
         if any(story.is_burning(notice) for notice in ticked.changes.notices):
@@ -119,5 +122,5 @@ def _started(stage: Stage) -> Iterator[_Process]:
         lanes = InThisThread(stage.senders(), inbox.put)
         flavours = {story.SLACK: Flavour.SLACK}
         outbox = Outbox(store, evaluator, lanes, flavours, Random(1))  # noqa: S311 (the same waits on every run)
-        bill, _, use = readers("auto", (), connect, store.recall(), evaluator)
-        yield _Process(store, bill, use, evaluator, outbox, inbox)
+        bill, priced, use = readers("auto", (), connect, store.recall(), evaluator)
+        yield _Process(store, bill, priced, use, evaluator, outbox, inbox)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -48,8 +48,12 @@ class Addresses:
 
 
 def world() -> World:
-    """The organisation, in which one agent runs away for a day, and another one this morning."""
+    """The organisation, in which one agent runs away for a day, and another one this morning.
+
+    It has no cost analytics, as most have none.
+    """
     calm = worlds.standard()
+    calm = replace(calm, manners=replace(calm.manners, analytics=403))
     troubled, burning = (calm.workspace_id(name, midnight(FIRST_DAY)) for name in (TROUBLED, BURNING))
     return calm.with_events(
         Runaway(RUNAWAY_ON, troubled, MODEL, dollars=RUNAWAY),
