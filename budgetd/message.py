@@ -173,7 +173,7 @@ def _single(delivery: Delivery, notice: Notice, now: datetime, status_page: str)
         _Block(opening),
         _Block(_figures(facts), aligned=True),
         _Block(_drivers(facts), aligned=True),
-        _Block(_some(data_line(facts), *_links(status_page))),
+        _Block(_some(wording.data_line([facts]), *_links(status_page))),
         _Block(footer),
     ]
     return [block for block in blocks if block.lines]
@@ -219,7 +219,7 @@ def _key_lines(facts: Facts, status_page: str) -> tuple[str, ...]:
     rule = f"Rule {name(facts.rule)}." if facts.amount is not None else ""
     days = trend.last_days(facts.history)
     daily = f"Daily: {days.line}, {days.words}" if days is not None else ""
-    return _some(_spent(facts), top, daily, data_line(facts), f"{rule} {COST_REPORT}".strip(), status_page)
+    return _some(_spent(facts), top, daily, wording.data_line([facts]), f"{rule} {COST_REPORT}".strip(), status_page)
 
 
 def _spent(facts: Facts) -> str:
@@ -283,15 +283,6 @@ def driver(model: str | None, token_type: str | None, amount: Decimal, facts: Fa
     return words[0] if words else "other", words[1] if len(words) > 1 else "", money.dollars(amount), share
 
 
-def data_line(facts: Facts) -> str:
-    """Through when the figures are, what they rest on and what they lack."""
-    if facts.data_through is None or facts.amount is None:
-        return ""
-    missing = "" if facts.complete else " Some days are missing, so the true figure may be higher."
-    through = f"Data through {wording.instant(facts.data_through)}, {wording.basis(facts)}."
-    return f"{through} {wording.not_included([facts.basis])}.{missing}"
-
-
 # --- several notices ---------------------------------------------------------------------------
 
 
@@ -319,9 +310,7 @@ def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_
     left_out = len(notices) - len(listed)
     if left_out:
         listed.append(f"and {left_out:,} more; budgetd alerts lists them all.")
-    through = [notice.facts.data_through for notice in notices if notice.facts.data_through]
-    lacking = wording.not_included([notice.facts.basis for notice in notices])
-    data = f"Data through {wording.instant(min(through))}. {lacking}." if through else ""
+    data = wording.data_line(notice.facts for notice in notices)
     same = wording.why(notices[0]) if len({notice.reason for notice in notices}) == 1 else ""
     general = same if notices[0].reason is not Reason.STEP_REACHED else ""
     blocks = [
@@ -333,11 +322,12 @@ def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_
 
 
 def _minimal(notices: Sequence[Notice], *, repeat: bool) -> str:
-    """One line of printable ASCII, at most 140 characters."""
+    """One line of printable ASCII, at most 140 characters; what its figures rest on is not cut off."""
     first = notices[0]
     line = f"budgetd {wording.severity_word(first).upper()}: {wording.title(first, name_limit=24)}"
     more = f" (+{len(notices) - 1:,} more)" if len(notices) > 1 else ""
     more += " (maybe a repeat)" if repeat else ""
+    more += wording.short_data(notice.facts for notice in notices)
     line = escaping.without_mentions(escaping.for_ascii(line))
     room = MINIMAL_LIMIT - len(more)
     return (line if len(line) <= room else f"{line[: room - 3]}...") + more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -19,6 +19,7 @@ TITLE_LIMIT = 200
 NAME_LIMIT = 60
 LATE_AFTER = timedelta(minutes=30)
 SAME_DAY_SOURCE = "usage_report"
+_DAYS_MISSING = "Some days are missing, so the true figure may be higher."
 _NOT_BILLED = "Priority Tier, credits and taxes are not included"
 _NOT_ESTIMATED = "code execution and sessions come with the bill"
 # Not a source of money; that it can be trusted is watched in the same way.
@@ -341,9 +342,32 @@ def percent(step: Decimal) -> str:
     return money.share(step, Decimal(1))
 
 
-def basis(facts: Facts) -> str:
-    """Whether the figures are billed or estimated, in words."""
-    return "billed and estimated" if facts.basis is Basis.MIXED else facts.basis.value
+def data_line(told: Iterable[Facts]) -> str:
+    """Through when all of these figures are, what they rest on and what they lack; empty without figures."""
+    figures = [facts for facts in told if facts.amount is not None]
+    through = [facts.data_through for facts in figures if facts.data_through is not None]
+    if not through:
+        return ""
+    bases = [facts.basis for facts in figures]
+    missing = "" if all(facts.complete for facts in figures) else f" {_DAYS_MISSING}"
+    return f"Data through {instant(min(through))}, {basis(bases)}. {not_included(bases)}.{missing}"
+
+
+def short_data(told: Iterable[Facts]) -> str:
+    """The same of the earliest end, where there is little room: ` (partly estimated, to 18 Nov 14:00 UTC)`."""
+    figures = [facts for facts in told if facts.amount is not None]
+    through = [facts.data_through for facts in figures if facts.data_through is not None]
+    if not through:
+        return ""
+    bases = {facts.basis for facts in figures}
+    rests = bases.pop().value if len(bases) == 1 and Basis.MIXED not in bases else "partly estimated"
+    return f" ({rests}, to {min(through).astimezone(UTC):%d %b %H:%M} UTC)"
+
+
+def basis(bases: Collection[Basis]) -> str:
+    """Whether figures are billed or estimated, in words."""
+    found = set(bases)
+    return found.pop().value if len(found) == 1 and Basis.MIXED not in found else "billed and estimated"
 
 
 def instead(because: str) -> str:

@@ -233,7 +233,7 @@ def test_forty_notices_are_one_readable_message_the_worst_first() -> None:
     assert rows[5] == "🟠 Team 39 is over its November 2026 budget: 181.4% used ($9,070.00 of $5,000)"
     assert rows[-1] == "and 30 more; budgetd alerts lists them all."
     assert link == LINK
-    assert data.startswith("Data through 18 Nov 2026 14:00 UTC.")
+    assert data.startswith("Data through 18 Nov 2026 14:00 UTC, billed.")
     assert ids == "alert `dlv_1`"
 
 
@@ -273,7 +273,7 @@ def test_a_late_batch_says_how_late_the_oldest_is() -> None:
 # --- replies and simpler faces -----------------------------------------------------------------
 
 
-def test_a_reply_says_what_happened_in_three_short_blocks() -> None:
+def test_a_reply_says_what_happened_in_four_short_blocks() -> None:
     payload = slack.reply(slack_message(notice(OVER, severity=Severity.CRITICAL)))
     assert payload["text"] == post(notice(OVER, severity=Severity.CRITICAL))["text"]
     assert lines(payload) == [
@@ -281,6 +281,7 @@ def test_a_reply_says_what_happened_in_three_short_blocks() -> None:
         "`████████████████████` *104.1%*  ·  *$5,205.50* of $5,000",
         "Critical: $205.50 over the $5,000.00 for November 2026. The 100% step is reached (80% passed on the way). "
         "Most of it: claude-opus-4-8 output tokens.",
+        "Data through 18 Nov 2026 14:00 UTC, billed. Priority Tier, credits and taxes are not included.",
     ]
 
 

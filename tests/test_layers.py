@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def _imported(tree: ast.AST) -> Iterator[str]:
             yield (node.module or ".").partition(".")[0] if node.level == 0 else "budgetd"
 
 
+@cache
+def _imports() -> dict[str, frozenset[str]]:
+    """What each file of the package imports."""
+    files = PACKAGE.rglob("*.py")
+    return {path.relative_to(PACKAGE).as_posix(): frozenset(_imported(ast.parse(path.read_text()))) for path in files}
+
+
 def _impure_calls(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in IMPURE_CALLS:
@@ -92,10 +100,6 @@ def test_a_deciding_file_does_no_input_or_output_and_reads_no_clock(path: Path) 
 
 @pytest.mark.parametrize(("library", "allowed"), BEHIND.items(), ids=BEHIND.keys())
 def test_a_library_stays_behind_its_own_files(library: str, allowed: list[str]) -> None:
-    users = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if library in set(_imported(ast.parse(path.read_text())))
-    }
+    users = {name for name, imported in _imports().items() if library in imported}
     assert {user for user in users if not user.startswith(tuple(allowed))} == set()
     assert users, "nothing uses it: take it out of the table"

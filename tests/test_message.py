@@ -369,6 +369,7 @@ def test_the_minimal_face_is_one_short_line() -> None:
     assert message.title == "budgetd"
     assert message.body == (
         "budgetd WARNING: Research has used 80.2% of its November 2026 budget ($4,012.37 of $5,000) (+1 more)"
+        " (billed, to 18 Nov 14:00 UTC)"
     )
 
 

@@ -22,7 +22,6 @@ from budgetd.message import (
     MOST_LINES,
     Message,
     can_be_silenced,
-    data_line,
     driver,
     late_note,
 )
@@ -101,7 +100,7 @@ def _preheader(message: Message) -> str:
     """What the subject has no room for: the money that matters now, and what drives it."""
     first = message.notices[0]
     if len(message.notices) > 1:
-        return _data_through(message.notices)
+        return wording.data_line(notice.facts for notice in message.notices)
     if first.facts.digest is not None:
         return digest_words.preheader(first.facts.digest)
     opening = wording.lead(first) or wording.why(first)
@@ -204,7 +203,7 @@ def _single(message: Message, notice: Notice, now: datetime, picture: Picture | 
     silence = wording.how_to_silence(notice) if can_be_silenced(notice) else ()
     ids = f"Incident {notice.incident} · alert {message.id}"
     times = f"Decided {wording.instant(notice.created_at)}, sent {wording.instant(now)}."
-    rows += [_paragraph(data_line(facts), soft=True), _button(), _status_page(message)]
+    rows += [_paragraph(wording.data_line([facts]), soft=True), _button(), _status_page(message)]
     rows += [_foot([*silence, f"{ids}. {times}"])]
     return [row for row in rows if row]
 
@@ -448,7 +447,7 @@ def _batch(message: Message, now: datetime) -> list[str]:
         _paragraph(same),
         _row(f'<table {_TABLE} style="font-size:14px">{lines}</table>', "16px 28px 0"),
         _paragraph(more),
-        _paragraph(_data_through(notices), soft=True),
+        _paragraph(wording.data_line(notice.facts for notice in notices), soft=True),
         _button(),
         _status_page(message),
         _foot([f"Alert {message.id}. Sent {wording.instant(now)}."]),
@@ -467,9 +466,3 @@ def _listed(notice: Notice, now: datetime) -> str:
         f"{for_html(wording.severity_word(notice))}</span> "
         f'<span class="text" style="color:#111827">{for_html(wording.listed(notice, now))}</span>{below}</td></tr>\n'
     )
-
-
-def _data_through(notices: Sequence[Notice]) -> str:
-    through = [notice.facts.data_through for notice in notices if notice.facts.data_through]
-    lacking = wording.not_included([notice.facts.basis for notice in notices])
-    return f"Data through {wording.instant(min(through))}. {lacking}." if through else ""

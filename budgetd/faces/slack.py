@@ -152,7 +152,8 @@ def _brief(message: Message) -> list[Json]:
     sentences = f"{_sentences(notice, _late(notice, message))} {most} {trend.foreseen(notice.facts)}".strip()
     title = _plain_section(f"{mark(notice.severity, notice.kind)} {message.title}")
     because = _plain_section(message.because)
-    return [block for block in (title, because, _section(_figures(notice)), _plain_section(sentences)) if block]
+    data = _context(_plain(wording.data_line([notice.facts])))
+    return [block for block in (title, because, _section(_figures(notice)), _plain_section(sentences), data) if block]
 
 
 def _late(notice: Notice, message: Message) -> datetime | None:
@@ -251,7 +252,7 @@ def _origin(message: Message, notice: Notice) -> list[Json]:
     commands = "  ·  ".join(f"{what}: {_code(command)}" for what, command in wording.quieting(notice))
     return [
         _context(_mrkdwn(_daily(facts))),
-        _context(_plain(_data_line(facts))),
+        _context(_plain(wording.data_line([facts]))),
         _context(_mrkdwn(account + ids)),
         _context(*((_mrkdwn(commands), _plain(wording.for_good(facts))) if silence else ())),
     ]
@@ -270,14 +271,6 @@ def _links(message: Message) -> str:
     return f"<{COST_REPORT}|Open the cost report>{status}"
 
 
-def _data_line(facts: Facts) -> str:
-    if facts.data_through is None or facts.amount is None:
-        return ""
-    missing = "" if facts.complete else " Some days are missing, so the true figure may be higher."
-    through = f"Data through {wording.instant(facts.data_through)}, {wording.basis(facts)}."
-    return f"{through} {wording.not_included([facts.basis])}.{missing}"
-
-
 # --- several notices ---------------------------------------------------------------------------
 
 
@@ -293,15 +286,13 @@ def _batch(message: Message) -> list[Json]:
     late = _late(oldest, message)
     told = f"Late: the oldest was decided {wording.ago(oldest.created_at, late)} ago." if late else ""
     general = " ".join(part for part in (told, wording.why(notices[0]) if same else "") if part)
-    through = [each.facts.data_through for each in notices if each.facts.data_through]
-    lacking = wording.not_included([each.facts.basis for each in notices])
     blocks = [
         _header(f"{mark(message.severity, message.kind)} {_batch_headline(message)}"),
         _plain_section(message.because),
         _plain_section(general),
         _plain_section("\n".join(lines)),
         _section(_links(message)),
-        _context(_plain(f"Data through {wording.instant(min(through))}. {lacking}." if through else "")),
+        _context(_plain(wording.data_line(each.facts for each in notices))),
         _context(_mrkdwn(f"alert {_code(message.id)}")),
     ]
     return [block for block in blocks if block]

@@ -20,7 +20,6 @@ from budgetd.message import (
     MOST_LINES,
     Message,
     can_be_silenced,
-    data_line,
     driver,
     late_note,
 )
@@ -100,7 +99,7 @@ def _single(message: Message, now: datetime) -> Json:
             *map(_text, trend.changed(facts)),
             *_drivers(notice),
             *(_days(days) if days is not None else ()),
-            _small(data_line(facts)),
+            _small(wording.data_line([facts])),
             *(map(_small, wording.how_to_silence(notice)) if can_be_silenced(notice) else ()),
             _small(_origin(message, notice)),
         ],
@@ -113,8 +112,6 @@ def _batch(message: Message, now: datetime) -> Json:
     oldest = min(notices, key=lambda notice: notice.created_at)
     same = len({notice.reason for notice in notices}) == 1 and notices[0].reason is not Reason.STEP_REACHED
     left_out = len(notices) - MOST_LINES
-    through = [notice.facts.data_through for notice in notices if notice.facts.data_through]
-    lacking = wording.not_included([notice.facts.basis for notice in notices])
     return _card(
         message,
         [
@@ -124,7 +121,7 @@ def _batch(message: Message, now: datetime) -> Json:
             _text(wording.why(notices[0]) if same else ""),
             *(_listed(notice, now) for notice in notices[:MOST_LINES]),
             _text(f"and {left_out:,} more; budgetd alerts lists them all." if left_out > 0 else ""),
-            _small(f"Data through {wording.instant(min(through))}. {lacking}." if through else ""),
+            _small(wording.data_line(notice.facts for notice in notices)),
             _small(f"Alert {message.id}"),
         ],
     )
