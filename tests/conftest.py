@@ -24,7 +24,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 # A file is one worker's: what takes minutes goes first, or it goes on alone when all the others have ended.
-LONGEST = ("test_simulation.py", "test_simulation_mutants.py", "test_kill_points.py", "test_same_day_commands.py")
+LONGEST = (
+    "test_simulation.py",
+    "test_sameday_simulation.py",
+    "test_demo.py",
+    "test_simulation_mutants.py",
+    "test_same_day.py",
+    "test_same_day_commands.py",
+    "test_kill_points.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

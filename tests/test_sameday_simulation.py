@@ -104,10 +104,6 @@ def anything(*_args: object, **_more: object) -> bool:
     return True
 
 
-def nothing(*_args: object, **_more: object) -> bool:
-    return False
-
-
 def any_reading(_observation: Observation) -> Basis:
     """Priced hours, read every few minutes, pass for the bill."""
     return Basis.BILLED if _observation.source != "usage_report" else Basis.ESTIMATED
@@ -145,28 +141,12 @@ def at_the_first_failure(health: Health, error: Any, now: datetime, others: Any 
     return _not_seen(replace(health, failures=9), error, now, others)
 
 
-def since_the_last_reading(memory: Any) -> datetime:
-    """What a report that stood still did not tell is not asked for again."""
-    found: datetime = memory.read_at
-    return found
-
-
 def from_tomorrow(today: date, billed_through: datetime | None) -> date:
     """The day whose bill is awaited is not estimated any more."""
     return today
 
 
 _not_seen, _of_the_present = blind.not_seen, Rate.findings
-_findings = lifecycle.step
-
-
-def complete(finding: Finding) -> Finding:
-    return replace(finding, complete=True)
-
-
-def without_history(situation: Situation, incidents: Any, findings: Any, now: datetime) -> Any:
-    """A running day that is below what a whole one would need ends an alert."""
-    return _findings(situation, incidents, [complete(each) for each in findings], now)
 
 
 def at_once(reader: UsageReader, now: datetime, since: date | None) -> Report | None:
@@ -174,20 +154,17 @@ def at_once(reader: UsageReader, now: datetime, since: date | None) -> Report | 
 
 
 MUTANTS: dict[str, tuple[int, object, str, Callable[..., Any]]] = {
-    "an old estimate in the place of a bill": (1, Spend, "accepts", anything),
     "a bill that is lost": (1, Spend, "accepts", lambda self, day, through: day.basis is not Basis.BILLED),
     "priced hours as a reading of the bill": (2, Observation, "read", property(any_reading)),
-    "estimates that correct a bill": (2, lifecycle, "_is_read", anything),
+    "estimates that correct a bill": (1, lifecycle, "_is_read", anything),
     "a period that ends before its bill": (1, lifecycle, "_is_live", only_the_current_one),
     "rules for billed days that see estimates": (1, Indexes, "of", every_index),
-    "a rate of long ago": (1, Rate, "findings", of_any_hour),
+    "a rate of long ago": (9, Rate, "findings", of_any_hour),
     "no priced hours": (1, Parts, "joined", estimates_first),
     "hours that count twice": (1, Parts, "joined", both),
-    "blindness at the first failure": (1, blind, "not_seen", at_the_first_failure),
-    "minutes that are lost in a standstill": (1, usage_report, "_told_until", since_the_last_reading),
+    "blindness at the first failure": (3, blind, "not_seen", at_the_first_failure),
     "a day without an estimate while its bill is awaited": (1, usage_report, "first_unbilled", from_tomorrow),
-    "a running day that ends alerts": (1, lifecycle, "step", without_history),
-    "a start that does not wait for priced hours": (1, UsageReader, "_report", at_once),
+    "a start that does not wait for priced hours": (6, UsageReader, "_report", at_once),
 }
 
 

@@ -1,4 +1,6 @@
-"""Thousands of simulated days of the whole daemon; `python -m tests.simulation` lives through as many as you like."""
+"""Hundreds of simulated days of the whole daemon, thousands with `-m slow`; `python -m tests.simulation` lives through
+as many as you like.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ import pytest
 from tests.simulation.desks import Desk
 from tests.simulation.world import History, Plan, SimulationError, live
 
-SEEDS = range(1, 13)
-MORE_SEEDS = range(13, 61)
+SEEDS = range(1, 7)
+MORE_SEEDS = range(7, 61)
 DAYS = 101
 DESKS = [*Desk.__subclasses__(), *(kind for each in Desk.__subclasses__() for kind in each.__subclasses__())]
 # A short and quiet history, in which the process is killed at each point in turn.
-SHORT = Plan(seed=1, days=3, faults=False, crash_likelihood=0.0, calm_days=1)
+SHORT = Plan(seed=1, days=2, faults=False, crash_likelihood=0.0, calm_days=1)
 
 # What must have happened at least, in thirty histories together; a world in which nothing happens proves nothing.
 LEAST = {
@@ -79,10 +81,10 @@ def histories(workers: ProcessPoolExecutor) -> list[History | str]:
     return list(workers.map(lived, [Plan(seed, DAYS) for seed in SEEDS]))
 
 
-def test_no_promise_is_broken_in_a_thousand_days(histories: list[History | str]) -> None:
+def test_no_promise_is_broken_in_hundreds_of_days(histories: list[History | str]) -> None:
     stories = [each for each in histories if isinstance(each, str)]
     assert not stories, "\n\n".join(stories)
-    assert sum(each.days for each in histories if isinstance(each, History)) >= 1_000
+    assert sum(each.days for each in histories if isinstance(each, History)) >= 600
 
 
 @pytest.mark.slow
@@ -110,7 +112,7 @@ def test_every_kind_of_channel_took_messages_in_them(histories: list[History | s
 
 def test_i14_the_same_seed_gives_the_same_history(workers: ProcessPoolExecutor) -> None:
     """In another process too, where sets have another order."""
-    plan = Plan(SEEDS[0], DAYS // 3)
+    plan = Plan(SEEDS[0], DAYS // 6)
     here = lived(plan)
     assert isinstance(here, History), here
     assert workers.submit(lived, plan).result() == here
@@ -119,7 +121,7 @@ def test_i14_the_same_seed_gives_the_same_history(workers: ProcessPoolExecutor) 
 def test_a_short_history_survives_a_crash_at_each_of_its_points(workers: ProcessPoolExecutor) -> None:
     whole = lived(SHORT)
     assert isinstance(whole, History), whole
-    assert whole.points >= 60
+    assert whole.points >= 40
     plans = [replace(SHORT, only_crash=point) for point in range(1, whole.points + 1)]
     results = list(workers.map(lived, plans, chunksize=8))
     stories = [each for each in results if isinstance(each, str)]
