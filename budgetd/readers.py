@@ -73,7 +73,13 @@ def _usage_reader(
     # Before anything was judged prices are what the state has: the list's would raise false alarms.
     rates, billed = RateTable.from_rows(known.rates), known.throughs.get(CostReport.NAME)
     return UsageReader(
-        UsageReport(line, lambda: judge.rates or rates, lambda: judge.billed_through or billed, betas=betas),
+        UsageReport(
+            line,
+            lambda: judge.rates or rates,
+            lambda: judge.billed_through or billed,
+            betas=betas,
+            skew=lambda: line.last_skew,
+        ),
         AdminAccount(line),
         known.organisation,
         line,

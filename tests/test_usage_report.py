@@ -422,6 +422,14 @@ def test_where_what_is_without_use_is_left_out_a_quiet_hour_is_no_standstill() -
     assert money.total(map(spent, report.slices)) == 25 * (144 + 72)
 
 
+def test_a_clock_that_is_ahead_does_not_take_the_future_for_quiet() -> None:
+    meter = Meter(now_and_then, change=unused_left_out)
+    reader = source(meter, skew=lambda: -7200.0)
+    report = reader.read(NOW + 2 * HOUR, None)
+    assert report.through <= NOW
+    assert money.total(map(spent, report.slices)) == 25 * (144 + 72)
+
+
 def test_where_one_without_use_was_shown_a_gap_is_lacking() -> None:
     def stopped(query: dict[str, list[str]], answer: dict[str, Any]) -> dict[str, Any]:
         return {**answer, "data": [each for each in answer["data"] if each["starting_at"] <= stamp(NOON - MINUTE)]}

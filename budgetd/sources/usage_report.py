@@ -96,7 +96,8 @@ class UsageReport:
     """The usage report as a source of estimated days: today, and the days before it that have no bill yet.
 
     `rates` gives the present rates, the same object until they change; `billed_through` the instant up to which the
-    bill is complete (None: not known).
+    bill is complete (None: not known); `skew` the seconds by which the service's clock is ahead of ours (None: it does
+    not say).
     With the beta for fast mode in `betas` (the API must send it) the speed of each request is asked for, too.
 
     `Report.days` holds the days that changed since the last good reading; the running day is not complete, and a
@@ -112,12 +113,14 @@ class UsageReport:
         billed_through: Callable[[], datetime | None],
         *,
         betas: Sequence[str] = (),
+        skew: Callable[[], float | None] = lambda: None,
         fetch_seconds: float = 120.0,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
         self._api = api
         self._rates = rates
         self._billed_through = billed_through
+        self._skew = skew
         self._fetch_seconds = fetch_seconds
         self._monotonic = monotonic
         self._asks_speed = SPEED_BETA in betas
@@ -289,7 +292,9 @@ class UsageReport:
         """
         groups = self._walk(width, start, end, _GROUPS, deadline)
         if width != DAY:
-            groups = self._gaps.closed(groups, width, start, min(end, settled_before + MINUTE))
+            # By the earlier of the two clocks: ours may be ahead of all that was used.
+            early = timedelta(seconds=min(self._skew() or 0.0, 0.0))
+            groups = self._gaps.closed(groups, width, start, min(end, settled_before + MINUTE + early))
         if not self._asks_speed:
             return groups
         try:
