@@ -141,6 +141,31 @@ class Books:
         self._reach(through)
         return changed
 
+    def read_analytics_alone(self, now: datetime) -> set[date]:
+        """The analytics, where they are all there is: closed days are billed, and the priced hours of today."""
+        as_of = self.company.refreshed(now)
+        through, today = as_of.replace(minute=0, second=0), now.date()
+        start = today.replace(day=1) if today.day > 8 else (today.replace(day=1) - DAY).replace(day=1)
+        start = min(start, today - DAY) if self.days else self.company.world.founded
+        closed = [start + DAY * n for n in range((through.date() - start).days)]
+        changed = {day for day in closed if self._take(day, self._whole(day, as_of))}
+        first = self.first_priced(today, through)
+        if through > midnight(first):
+            self.priced = Priced(first, through, as_of)
+        if through > midnight(through.date()):
+            amounts = self.company.spent(through.date(), midnight(through.date()), through, as_of)
+            changed |= {through.date()} if self._take(through.date(), Day(amounts, "billed", False)) else set()
+        self.bill_ends = through
+        self._reach(through)
+        return changed
+
+    def first_priced(self, today: date, through: datetime) -> date:
+        """The first day whose hours are asked for: yesterday, or the one that the data ends in."""
+        return min(today, max(min(today - DAY, through.date()), today - WEEK))
+
+    def _whole(self, day: date, as_of: datetime) -> Day:
+        return Day(self.company.spent(day, midnight(day), midnight(day + DAY), as_of), "billed", True)
+
     def _unbilled(self, first: date, last: date) -> Iterator[date]:
         for number in range((last - first).days + 1):
             day = first + DAY * number

@@ -102,8 +102,8 @@ class Company:
         return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
 
-def found(seed: int, days: int) -> tuple[Company, datetime]:
-    """The organisation of a seed, and when its history begins."""
+def found(seed: int, days: int, *, analytics: bool = False) -> tuple[Company, datetime]:
+    """The organisation of a seed, and when its history begins. `analytics`: it has them for certain."""
     chance = random.Random(f"{seed}/company")
     start = midnight(STARTS[seed % len(STARTS)]) + timedelta(minutes=chance.randrange(24 * 60))
     streams = [
@@ -117,7 +117,7 @@ def found(seed: int, days: int) -> tuple[Company, datetime]:
         running_hour=chance.random() < 0.5,
         leaves_out_zeros=chance.random() < 0.3,
         leaves_out_unused=chance.random() < 0.2,
-        analytics=chance.choice((200, 200, 200, 403)),
+        analytics=chance.choice((200, 200, 200, 403)) if not analytics else 200,
         analytics_refresh=HOUR * chance.choice((1, 4, 4)),
     )
     world = replace(

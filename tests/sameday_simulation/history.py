@@ -45,7 +45,7 @@ _FAULTS = {
 }
 _GARBAGE, _FROZEN = "garbage", "frozen"
 # A report that answers, and has nothing newer than that, is not seen.
-_MOST_LAG = {USAGE: timedelta(minutes=15), BILL: timedelta(hours=48)}
+_MOST_LAG = {USAGE: timedelta(minutes=15), BILL: timedelta(hours=48), ANALYTICS: timedelta(hours=12)}
 _PATHS = {BILL: "cost_report", USAGE: "usage_report", ANALYTICS: "analytics"}
 # How often each source is polled, and after how many minutes the next poll of any comes.
 _TURNS = (USAGE, USAGE, USAGE, USAGE, USAGE, USAGE, ANALYTICS, ANALYTICS, BILL)
@@ -192,12 +192,16 @@ class History:
     def __post_init__(self) -> None:
         seed = self.plan.seed
         self.chance = random.Random(f"{seed}/history")
-        self.company, self.start = found(seed, self.plan.days)
+        # In one of five histories the analytics are all there is.
+        self.alone = seed % 5 == 0
+        self.company, self.start = found(seed, self.plan.days, analytics=self.alone)
         self.now = self.start.replace(second=self.chance.randrange(60))
         self.rules = _rules(random.Random(f"{seed}/rules"))
         self.books = Books(self.company)
         self.judge = Judge(self.rules, self.books)
-        self.sights = {source: Sight(source) for source in _WATCHED}
+        self.sources = (ANALYTICS,) if self.alone else SOURCES
+        self.judge.bill_source = ANALYTICS if self.alone else BILL
+        self.sights = {source: Sight(source) for source in (self.sources if self.alone else _WATCHED)}
         self.counts: Counter[str] = Counter()
         self.crashes = Crashes(random.Random(f"{seed}/crashes"), self.plan.crash_likelihood)
         self.channels = {name: Channel(name, self.crashes, self.counts) for name in ("team", "pager")}
@@ -239,12 +243,12 @@ class History:
         lanes = InThisThread(self.channels, self._inbox.put)
         flavours = dict.fromkeys(self.channels, Flavour.TEXT)
         self._outbox = Outbox(self._store, self._evaluator, lanes, flavours, random.Random(1))
-        made = readers("auto", (), self._connect, self._store.recall(), self._evaluator)
+        made = readers("analytics" if self.alone else "auto", (), self._connect, self._store.recall(), self._evaluator)
         self._readers: dict[str, Reader] = {reader.source.name: reader for reader in made}
         self._store.interrupted(self.now)
         self.books.restarted()
         # A daemon that starts polls everything at once.
-        self._first = self.chance.sample(SOURCES, len(SOURCES))
+        self._first = self.chance.sample(self.sources, len(self.sources))
         self._deliver()
 
     def _connect(self, *betas: str) -> Line:
@@ -325,7 +329,7 @@ class History:
             self._survive(self._restart)
         if self.chance.random() < 0.01:
             self._survive(self._reload)
-        source = self.chance.choice(_TURNS)
+        source = self.chance.choice(_TURNS if not self.alone else self.sources)
         self._survive(lambda: self._poll(source))
 
     def _reload(self) -> None:
@@ -343,13 +347,13 @@ class History:
                 self._frozen_at = self._frozen_at if fault != _FROZEN else None
                 self._note(f"{source} has no {fault} any more")
         if self.plan.faults and not self._outages and self.chance.random() < 0.006:
-            source = self.chance.choice(SOURCES)
+            source = self.chance.choice(self.sources)
             faults = (*_FAULTS, _GARBAGE, *((_FROZEN,) * 8 if source == USAGE and self._can_freeze else ()))
             fault = self.chance.choice(faults)
             self._frozen_at = self.now if fault == _FROZEN else self._frozen_at
             until = self.now + timedelta(minutes=self.chance.choice((10, 40, 150, 400)))
             down = fault in ("401", "refused connection") or (fault == "503" and self.chance.random() < 0.5)
-            for each in SOURCES if down else (source,):
+            for each in self.sources if down else (source,):
                 self._outages[each] = fault, until
             self.counts[f"outage: {fault}"] += 1
             self._note(f"{source} answers with {fault} until {until:%d %H:%M}")
@@ -417,8 +421,9 @@ class History:
             assert self._window is not None
             made = self.judge.bill(*self._window, now)
         elif report:
-            made = self.judge.usage(now, used) if source == USAGE else self.judge.analytics(now)
-        if source in _WATCHED and (report or error is not None):
+            analytics = self.judge.analytics_alone if self.alone else self.judge.analytics
+            made = self.judge.usage(now, used) if source == USAGE else analytics(now)
+        if source in self.sights and (report or error is not None):
             made += self._sight(source, now, error)
         return made
 

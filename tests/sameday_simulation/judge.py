@@ -106,6 +106,7 @@ class Judge:
 
     def __init__(self, rules: tuple[Rule, ...], books: Books) -> None:
         self.rules, self.books = rules, books
+        self.bill_source = BILL
         self.stories: dict[Key, Story] = {}
         self.looked: set[str] = set()
         self._born: dict[str, datetime] = {}
@@ -126,6 +127,10 @@ class Judge:
     def analytics(self, now: datetime) -> list[Expected]:
         """After a reading of the analytics."""
         return self._read(ANALYTICS, now, lambda: self.books.read_analytics(now), {})
+
+    def analytics_alone(self, now: datetime) -> list[Expected]:
+        """After a reading of the analytics, where they are all there is."""
+        return self._read(ANALYTICS, now, lambda: self.books.read_analytics_alone(now), {})
 
     def edited(self, now: datetime) -> list[Expected]:
         """After an edit that changes nothing: what is known is looked at again."""
@@ -270,7 +275,7 @@ class Judge:
 
     def _proves(self, found: Found) -> bool:
         """A figure that the bill is part of is corrected by readings of the bill, an estimate by those of estimates."""
-        return self._source == (USAGE if found.basis == "estimated" else BILL)
+        return self._source == (USAGE if found.basis == "estimated" else self.bill_source)
 
     def _is_forgotten(self, story: Story, found: Found) -> bool:
         hours = {"info": [], "warning": [24], "critical": [4, 12, 24]}[story.severity]
