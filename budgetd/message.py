@@ -17,7 +17,7 @@ from budgetd.payload import COST_REPORT, payload
 from budgetd.summary import Digest
 
 BODY_LIMIT = 3000
-MINIMAL_LIMIT = 140
+MINIMAL_LIMIT = 160
 MOST_LINES = 10
 MOST_CONTRIBUTORS = 5
 
@@ -322,12 +322,12 @@ def _batch(notices: Sequence[Notice], now: datetime, status_page: str) -> list[_
 
 
 def _minimal(notices: Sequence[Notice], *, repeat: bool) -> str:
-    """One line of printable ASCII, at most 140 characters; what its figures rest on is not cut off."""
+    """One line of printable ASCII, at most 160 characters; what its figures rest on is not cut off."""
     first = notices[0]
     line = f"budgetd {wording.severity_word(first).upper()}: {wording.title(first, name_limit=24)}"
     more = f" (+{len(notices) - 1:,} more)" if len(notices) > 1 else ""
-    more += " (maybe a repeat)" if repeat else ""
     more += wording.short_data(notice.facts for notice in notices)
+    more += " (maybe a repeat)" if repeat else ""
     line = escaping.without_mentions(escaping.for_ascii(line))
     room = MINIMAL_LIMIT - len(more)
     return (line if len(line) <= room else f"{line[: room - 3]}...") + more

@@ -301,7 +301,7 @@ def test_the_plainest_face_says_it_too() -> None:
     delivery = replace(waiting(1), notices=(notice(),), face=Face.MINIMAL, in_doubt=1)
     body = render(delivery, NOW).body
     assert body.endswith("(maybe a repeat)")
-    assert len(body) <= 140
+    assert len(body) <= 160
 
 
 def test_which_kinds_know_a_repeat() -> None:

@@ -91,8 +91,8 @@ def test_the_plain_face_says_all_of_it_too() -> None:
 def test_the_minimal_face_is_ascii_and_has_the_forecast() -> None:
     body = read(face=Face.MINIMAL).body
     assert body.isascii()
-    assert len(body) <= 140
-    assert body.endswith("($4,012.37 of $5,000), on course for $6,900")
+    assert len(body) <= 160
+    assert body.endswith("($4,012.37 of $5,000), on course for $6,900 (billed, to 18 Nov 14:00 UTC)")
 
 
 def test_slack_shows_the_forecast_under_the_bar_and_the_days_in_small() -> None:

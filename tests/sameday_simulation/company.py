@@ -117,7 +117,7 @@ def found(seed: int, days: int, *, analytics: bool = False) -> tuple[Company, da
         running_hour=chance.random() < 0.5,
         leaves_out_zeros=chance.random() < 0.3,
         leaves_out_unused=chance.random() < 0.2,
-        analytics=chance.choice((200, 200, 200, 403)) if not analytics else 200,
+        analytics=chance.choice((200, 200, 403)) if not analytics else 200,
         analytics_refresh=HOUR * chance.choice((1, 4, 4)),
     )
     world = replace(
@@ -143,7 +143,7 @@ def _events(chance: random.Random, first: date, days: int) -> list[Event]:
             dollars = Decimal(chance.choice((40, 90, 150, 400)))
             workspace, model = chance.choice(USERS)
             made.append(Runaway.beginning(begins, workspace, model.id, dollars, length))
-        if chance.random() < 0.3 and factors:
+        if chance.random() < 0.45 and factors:
             workspace = chance.choice((None, RESEARCH, CHAT))
             made.append(Restatement(day, chance.choice((1, 1, 1, 2, 3)), Decimal(factors.pop()), workspace))
         if chance.random() < 0.4:
