@@ -18,9 +18,8 @@ import pytest
 from budgetd import blind, lifecycle
 from budgetd.evaluation import Observation
 from budgetd.lifecycle import Situation
-from budgetd.model import Basis, CostSlice, Finding, Health, Report
+from budgetd.model import Basis, CostSlice, Finding, Health
 from budgetd.period import Period
-from budgetd.reader import Reader, UsageReader
 from budgetd.recent import Parts
 from budgetd.rules import Indexes, Rule
 from budgetd.rules.rate import Rate
@@ -151,22 +150,17 @@ def from_tomorrow(today: date, billed_through: datetime | None) -> date:
 _not_seen, _of_the_present = blind.not_seen, Rate.findings
 
 
-def at_once(reader: UsageReader, now: datetime, since: date | None) -> Report | None:
-    return Reader._report(reader, now, since)
-
-
 MUTANTS: dict[str, tuple[int, object, str, Callable[..., Any]]] = {
     "a bill that is lost": (1, Spend, "accepts", lambda self, day, through: day.basis is not Basis.BILLED),
-    "priced hours as a reading of the bill": (2, Observation, "read", property(any_reading)),
+    "priced hours as a reading of the bill": (11, Observation, "read", property(any_reading)),
     "estimates that correct a bill": (1, lifecycle, "_is_read", anything),
     "a period that ends before its bill": (1, lifecycle, "_is_live", only_the_current_one),
     "rules for billed days that see estimates": (1, Indexes, "of", every_index),
-    "a rate of long ago": (9, Rate, "findings", of_any_hour),
-    "no priced hours": (1, Parts, "joined", estimates_first),
-    "hours that count twice": (1, Parts, "joined", both),
+    "a rate of long ago": (11, Rate, "findings", of_any_hour),
+    "no priced hours": (3, Parts, "joined", estimates_first),
+    "hours that count twice": (3, Parts, "joined", both),
     "blindness at the first failure": (3, blind, "not_seen", at_the_first_failure),
     "a day without an estimate while its bill is awaited": (1, usage_report, "first_unbilled", from_tomorrow),
-    "a start that does not wait for priced hours": (6, UsageReader, "_report", at_once),
 }
 
 
