@@ -68,7 +68,9 @@ _WHY = {
     Reason.TEST: "Nothing is wrong: somebody asked for a test message.",
 }
 _WITHOUT_ESTIMATES = "Until it is read again alerts wait for the bill, and none is resolved for want of estimates."
-_WITHOUT_THE_BILL = "Alerts go on by estimates; until it is read again none of them is billed, or taken back by a bill."
+_WITHOUT_THE_BILL = (
+    "Limits are still watched, by estimates; until the bill is read again it confirms and corrects none of them."
+)
 _CLOCK_IS_OFF = "Days and periods begin and end by this clock, so alerts may come early or late. Set it, best by NTP."
 _CLOCK_AGREES = "It agrees with the API's again."
 # The period is over.

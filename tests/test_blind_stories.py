@@ -147,7 +147,7 @@ def test_a_bill_that_stays_away_when_the_rest_is_back_speaks_for_itself(here: Sc
     now = _poll(here, now, 2)
     assert [each.facts.scope[0].id for each in here.notices] == [USAGE, USAGE, BILL]
     assert here.channel.messages[-1].title == "budgetd cannot read the bill since 18 Nov 2026 14:09 UTC"
-    assert "Alerts go on by estimates" in here.channel.messages[-1].body
+    assert "Limits are still watched, by estimates" in here.channel.messages[-1].body
     here.api.failing = {}
     _poll(here, now, 2)
     assert here.reasons() == ["blind", "recovered", "blind", "recovered"]
