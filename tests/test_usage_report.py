@@ -422,6 +422,17 @@ def test_where_what_is_without_use_is_left_out_a_quiet_hour_is_no_standstill() -
     assert money.total(map(spent, report.slices)) == 25 * (144 + 72)
 
 
+@pytest.mark.parametrize("betas", [(), (SPEED_BETA,)])
+def test_a_day_with_an_hour_that_was_left_out_closes_with_its_bill(betas: tuple[str, ...]) -> None:
+    def but_at_night(minute: datetime) -> list[dict[str, Any]]:
+        return [row(10**6)] if minute.minute % 10 == 0 and minute.hour != 3 else []
+
+    report = source(Meter(but_at_night, change=unused_left_out), betas=betas).read(NOW, None)
+    assert [day.complete for day in report.days] == [False, False]
+    assert amounts(report)[YESTERDAY] == 25 * 6 * 23
+    assert [each.end for each in report.slices[:-1]] == [each.start for each in report.slices[1:]]
+
+
 def test_a_clock_that_is_ahead_does_not_take_the_future_for_quiet() -> None:
     meter = Meter(now_and_then, change=unused_left_out)
     reader = source(meter, skew=lambda: -7200.0)

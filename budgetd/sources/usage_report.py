@@ -307,6 +307,8 @@ class UsageReport:
             return groups
         return {
             each: self._with_speed(counts, speeds.get(each, _NOTHING), each + width <= settled_before)
+            if _is_told(counts)
+            else counts
             for each, counts in groups.items()
         }
 
