@@ -52,6 +52,8 @@ _BILL = "cost_report"
 _BESIDES = {_BILL: SAME_DAY_SOURCE, SAME_DAY_SOURCE: _BILL}
 # The bill is read hourly, give or take. What began further apart is two troubles.
 _SAME_TROUBLE = timedelta(minutes=90)
+# A source that is so late to say that it is critical is not read any more, and speaks for nobody.
+_SPEAKS_UNTIL = CRITICAL_AFTER + timedelta(minutes=30)
 # These do not mend themselves: waiting would only be silence.
 _AT_ONCE = frozenset({*_OF_THE_KEY, Failure.REJECTED})
 _STEP = {Severity.WARNING: Decimal(1), Severity.CRITICAL: Decimal(2)}
@@ -157,7 +159,7 @@ def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable
     severity = _severity(after, now - since)
     if severity is None or (health.announced is not None and severity.rank <= health.announced.rank):
         return Sight(after)
-    if any(_is_said_by(other, after) for other in others):
+    if any(_is_said_by(other, after, severity, now) for other in others):
         return Sight(after)
     after = replace(after, announced=severity, sequence=health.sequence + 1)
     incident = _incident(after, since, now, State.OPEN)
@@ -165,13 +167,15 @@ def not_seen(health: Health, error: SourceError, now: datetime, others: Iterable
     return Sight(after, Decision(incident, Kind.TRIGGER, reason, severity, _STEP[severity]))
 
 
-def _is_said_by(other: Health, health: Health) -> bool:
-    """Whether the other source already speaks of the same trouble, for both: it will also say that it is critical."""
+def _is_said_by(other: Health, health: Health, severity: Severity, now: datetime) -> bool:
+    """Whether the other source already speaks of the same trouble, for both: it says as much, or still will."""
     if other.source == health.source or other.announced is None or not _are_one(other.failure, health):
         return False
     if other.failing_since is None or health.failing_since is None:
         return False
-    return abs(health.failing_since - other.failing_since) <= _SAME_TROUBLE
+    still_will = now - other.failing_since <= _SPEAKS_UNTIL
+    says = other.announced.rank >= severity.rank or still_will
+    return says and abs(health.failing_since - other.failing_since) <= _SAME_TROUBLE
 
 
 def _are_one(failure: Failure | None, health: Health) -> bool:

@@ -347,23 +347,26 @@ def percent(step: Decimal) -> str:
 def data_line(told: Iterable[Facts]) -> str:
     """Through when all of these figures are, what they rest on and what they lack; empty without figures."""
     figures = [facts for facts in told if facts.amount is not None]
-    through = [facts.data_through for facts in figures if facts.data_through is not None]
-    if not through:
+    through, bases = _through(figures), [facts.basis for facts in figures]
+    if through is None:
         return ""
-    bases = [facts.basis for facts in figures]
     missing = "" if all(facts.complete for facts in figures) else f" {_DAYS_MISSING}"
-    return f"Data through {instant(min(through))}, {basis(bases)}. {not_included(bases)}.{missing}"
+    return f"Data through {instant(through)}, {basis(bases)}. {not_included(bases)}.{missing}"
 
 
 def short_data(told: Iterable[Facts]) -> str:
     """The same of the earliest end, where there is little room: ` (partly estimated, to 18 Nov 14:00 UTC)`."""
     figures = [facts for facts in told if facts.amount is not None]
-    through = [facts.data_through for facts in figures if facts.data_through is not None]
-    if not through:
+    through, bases = _through(figures), {facts.basis for facts in figures}
+    if through is None:
         return ""
-    bases = {facts.basis for facts in figures}
-    rests = bases.pop().value if len(bases) == 1 and Basis.MIXED not in bases else "partly estimated"
-    return f" ({rests}, to {min(through).astimezone(UTC):%d %b %H:%M} UTC)"
+    rests = basis(bases) if len(bases) == 1 and Basis.MIXED not in bases else "partly estimated"
+    return f" ({rests}, to {through.astimezone(UTC):%d %b %H:%M} UTC)"
+
+
+def _through(figures: Iterable[Facts]) -> datetime | None:
+    """The earliest end of their data."""
+    return min((facts.data_through for facts in figures if facts.data_through is not None), default=None)
 
 
 def basis(bases: Collection[Basis]) -> str:

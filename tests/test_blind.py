@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from budgetd.blind import BLIND_RULE, answered, compared, is_well, not_seen, seen, stalled
 from budgetd.lifecycle import is_of_rule
-from budgetd.model import Delivery, Failure, Health, SourceError, State
+from budgetd.model import Delivery, Failure, Health, Severity, SourceError, State
 from budgetd.period import DAY
 from budgetd.wording import instant
 from tests.builders import at, incident
@@ -249,6 +249,18 @@ def test_a_refused_key_is_said_by_the_source_that_found_it_first(failure: Failur
     back = seen(first, later + timedelta(minutes=1)).health
     again = not_seen(other.health, SourceError(failure, "in words"), later + timedelta(minutes=2), [back])
     assert (again.decision is not None) is not said, "it speaks for itself once the other one is well"
+
+
+def test_a_source_that_is_not_read_any_more_silences_nobody_for_ever() -> None:
+    """BUDGETD_SOURCE was changed in the middle of an outage: of the other source only its last word is left."""
+    down = SourceError(DOWN, "503")
+    left = replace(FAILING, source="usage_report", announced=Severity.WARNING)
+    health, said = FINE, list[tuple[int, Severity]]()
+    for minutes in range(0, 300, 10):
+        sight = not_seen(health, down, START + timedelta(minutes=minutes), [left])
+        health = sight.health
+        said += [(minutes, sight.decision.severity)] if sight.decision else []
+    assert said == [(160, Severity.CRITICAL)]
 
 
 # --- the heartbeat -----------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from budgetd.rules.rate import Rate
 from budgetd.sources import usage_report
 from budgetd.spend import Spend
 from tests.sameday_simulation.history import Lived, Plan, SimulationError, live
+from tests.simulation.crashes import BrokenPromiseError
 
 SEEDS = range(1, 9)
 MORE_SEEDS = range(9, 81)
@@ -168,5 +169,6 @@ MUTANTS: dict[str, tuple[int, object, str, Callable[..., Any]]] = {
 def test_the_judge_catches(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seed, owner, attribute, instead = MUTANTS[name]
     monkeypatch.setattr(owner, attribute, instead)
-    with pytest.raises(SimulationError):
+    with pytest.raises(SimulationError) as caught:
         live(Plan(seed, DAYS))
+    assert isinstance(caught.value.__cause__, BrokenPromiseError), "it fell over, which no judge had to see"

@@ -58,13 +58,11 @@ class SimulationError(AssertionError):
 
 @dataclass(frozen=True)
 class Plan:
-    """How hard the world is. `parts`: what the daemon is made of; a mutant replaces one of them."""
+    """How hard the world is, and for how long."""
 
     seed: int
     days: int = 5
     crash_likelihood: float = 0.004
-    faults: bool = True
-    evaluator: type[Evaluator] = Evaluator
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def _about(alert: dict[str, Any]) -> tuple[object, ...]:
 
 @dataclass
 class Line:
-    """A reader's own connection: a Getter and a Line. `asked`: what the last poll asked of the bill."""
+    """A reader's own connection: a Getter and a Line."""
 
     history: History
     betas: tuple[str, ...] = ()
@@ -238,7 +236,7 @@ class History:
         kind = database_kind(self.crashes, self._committed)
         self._store: SqliteStore = open_store(path / "budgetd.db", self.now, kind=kind)
         rulebook = parse(_file(self.rules), "rules.yaml", environment={})
-        self._evaluator = self.plan.evaluator(self._store, rulebook)
+        self._evaluator = Evaluator(self._store, rulebook)
         self._inbox: Inbox = Inbox()
         lanes = InThisThread(self.channels, self._inbox.put)
         flavours = dict.fromkeys(self.channels, Flavour.TEXT)
@@ -346,7 +344,7 @@ class History:
                 del self._outages[source]
                 self._frozen_at = self._frozen_at if fault != _FROZEN else None
                 self._note(f"{source} has no {fault} any more")
-        if self.plan.faults and not self._outages and self.chance.random() < 0.006:
+        if not self._outages and self.chance.random() < 0.006:
             source = self.chance.choice(self.sources)
             faults = (*_FAULTS, _GARBAGE, *((_FROZEN,) * 8 if source == USAGE and self._can_freeze else ()))
             fault = self.chance.choice(faults)

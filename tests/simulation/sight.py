@@ -37,20 +37,24 @@ class Sight:
             return []
         if self.announced in ("critical", severity):
             return []
-        if any(other.speaks_for(self) for other in others):
+        if any(other.speaks_for(self, severity, wall) for other in others):
             return []
         self.announced = severity
         reason = "refused" if failure is Failure.REFUSED else "blind"
         return [self._notice("firing", reason, severity)]
 
-    def speaks_for(self, other: Sight) -> bool:
-        """Whether it said already what is the other's trouble as well: the key's, or of the bill that all is down."""
+    def speaks_for(self, other: Sight, severity: str, wall: datetime) -> bool:
+        """Whether it said already what is the other's trouble as well: the key's, or of the bill that all is down.
+
+        Who should have said by half an hour ago that it is critical does not speak any more.
+        """
         if self.announced is None or self.since is None or other.since is None:
             return False
         down = {Failure.UNAVAILABLE, Failure.UNREACHABLE}
         one = {self.failure, other.failure} == {Failure.REFUSED}
         one |= other.source == "cost_report" and self.failure in down and other.failure in down
-        return one and abs(other.since - self.since) <= timedelta(minutes=90)
+        says = self.announced in (severity, "critical") or wall - self.since <= timedelta(hours=2, minutes=30)
+        return one and says and abs(other.since - self.since) <= timedelta(minutes=90)
 
     def read(self, days: Iterable[date], wall: datetime) -> list[Expected]:
         """After a whole report that was kept: it counts unless the bill of the day before yesterday is not there."""
